@@ -1,0 +1,237 @@
+# nodedot: what users and developers type. `make help` lists the targets.
+
+# ---- Settings: give them on the command line, as in `make CC=clang STATIC=0` ------------------------------------------
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+# address,undefined: a build with these sanitizers, in a folder of its own
+SANITIZE ?=
+BUILD ?= $(if $(SANITIZE),build-asan,build)
+# 1: one static position-independent executable; 0: Debian's shared libraries
+STATIC ?= $(if $(SANITIZE),0,1)
+# 1: show commands
+V ?= 0
+# make run: the configuration; empty: a demonstration with Unbound as upstream
+CONFIG ?=
+# make fuzz: time for each target
+SECONDS ?= 60
+# make bench: options of tests/bench/run
+BENCH ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(eval VERSION := $(shell scripts/version))$(VERSION)
+# make image: its name, and another platform than this machine's (linux/arm64; the kernel must be able to run it)
+IMAGE ?= localhost/nodedot:dev
+PLATFORM ?=
+
+OPTIMIZE ?= -O2 -g
+CFLAGS ?=
+LDFLAGS ?=
+
+# ---- How make behaves -------------------------------------------------------------------------------------------------
+
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+# Several targets on one command line are done one after the other, as they are written; each uses all cores.
+ifneq ($(filter-out 0 1,$(words $(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-7s %s\n' $(1) $(2)
+endif
+MAKE_QUIETLY = $(Q)$(MAKE) --no-print-directory
+
+# ---- What is built from what ------------------------------------------------------------------------------------------
+
+SOURCES := $(sort $(shell find src -name '*.c'))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o)
+MAIN    := $(BUILD)/obj/src/main.o
+LIBRARY := $(BUILD)/libnodedot.a
+# Only these are compiled anew when the version changes.
+VERSIONED := $(patsubst %.c,$(BUILD)/obj/%.o,$(shell grep -rlw NODEDOT_VERSION src --include='*.c'))
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+# A unit test is linked with the library, which gives it what it does not define itself. One whose fakes clash with that
+# names the sources it wants instead (test_thing_SOURCES := src/node/thing.c), and options for the linker
+# (test_thing_LDFLAGS := -Wl,--wrap=fork).
+
+# ---- Compiler and linker ----------------------------------------------------------------------------------------------
+
+HASH := \#
+# Is an option known? Asked when the first file is compiled, not before: `make run` installs the compiler.
+knows   = $(if $(shell printf '$(HASH)include <stdio.h>\n' | $(CC) -Werror $(OPTIMIZE) $(1) -x c -c -o /dev/null - 2>&1),,$(1))
+once    = $(eval $(1) := $(2))$($(1))
+missing = $(if $(shell command -v $(firstword $(CC))),,$(error no $(CC) here: scripts/install-dependencies build))
+
+FORTIFY   = $(call once,FORTIFY,$(firstword $(call knows,-D_FORTIFY_SOURCE=3) -D_FORTIFY_SOURCE=2))
+CONTROL   = $(call once,CONTROL,$(call knows,-fcf-protection=full))
+HARDENING = -fstack-protector-strong -fno-strict-aliasing -fno-delete-null-pointer-checks $(CONTROL)
+WARNINGS  = -Wall -Wextra -Wshadow -Wconversion -Werror
+
+ifeq ($(SANITIZE),)
+MODE      = $(FORTIFY) $(HARDENING) -fPIE
+LINK_MODE = $(if $(filter 0,$(STATIC)),-pie,-static-pie)
+else
+MODE      = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+LINK_MODE = -fsanitize=$(SANITIZE) -pie
+endif
+
+COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
+	-pthread $(CFLAGS)
+LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
+LIBS    = -lwolfssl -lev -linih -lm
+
+# ---- Build ------------------------------------------------------------------------------------------------------------
+
+.PHONY: all
+all: $(BUILD)/nodedot ## build build/nodedot (the default)
+
+# The unstripped program, for debuggers and profilers, stays beside the one that is installed.
+$(BUILD)/nodedot: $(BUILD)/nodedot.debug
+	$(call say,STRIP,$@)
+	$(Q)$(if $(SANITIZE),cp,strip -o $@) $< $(if $(SANITIZE),$@)
+
+# A static program can look up names in /etc/hosts and DNS, and `nodedot pin HOST` needs no more; for other name services
+# it would want shared libraries, which is what the linker says and nobody needs to read. (With --no-warnings ld 2.40
+# passes over undefined symbols.)
+$(BUILD)/nodedot.debug: $(MAIN) $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) $(LINK_MODE) -o $@ $^ $(LIBS) 2>$@.log || { cat $@.log >&2; exit 1; }
+	$(Q)grep -vE 'getaddrinfo|: in function ' $@.log >&2 || true
+
+$(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(BUILD)/sources
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcsD $@ $(filter %.o,$^)
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(missing)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(VERSIONED): $(BUILD)/version
+$(VERSIONED): private COMPILE += -DNODEDOT_VERSION='"$(VERSION)"'
+
+# Files that change when what they tell changes: another compiler or option, a source less, another version.
+.PHONY: FORCE
+remember = $(Q)mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
+$(BUILD)/flags: FORCE
+	$(call remember,$(missing)$(COMPILE) $(LINK) $(LINK_MODE))
+$(BUILD)/sources: FORCE
+	$(call remember,$(SOURCES))
+$(BUILD)/version: FORCE
+	$(call remember,$(VERSION))
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- Run --------------------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: ## install what is missing, build, and answer on 127.0.0.1:5353 (CONFIG=FILE: with that configuration)
+	@scripts/install-dependencies build $(if $(CONFIG),,run)
+	+$(MAKE_QUIETLY) all
+	@scripts/run-demo $(BUILD)/nodedot $(CONFIG)
+
+# ---- Test -------------------------------------------------------------------------------------------------------------
+
+.PHONY: test check test-unit test-blackbox sanitize unit-tests
+test: ## install what is missing, build, and run all tests
+	@scripts/install-dependencies build test
+	+$(MAKE_QUIETLY) all unit-tests
+	@scripts/run-tests $(BUILD) unit blackbox
+
+check: test ## the same as test
+
+test-unit: unit-tests ## run the unit tests alone
+	@scripts/run-tests $(BUILD) unit
+
+test-blackbox: all ## run the black-box tests alone (they need what `make test` installs)
+	@scripts/run-tests $(BUILD) blackbox
+
+sanitize: ## run all tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	+$(MAKE_QUIETLY) SANITIZE=address,undefined BUILD=build-asan test
+
+unit-tests: $(UNIT_TESTS)
+
+unit_test_parts = $(or $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_SOURCES)),$(LIBRARY))
+.SECONDEXPANSION:
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(call unit_test_parts,$$*)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) $($*_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# ---- Fuzz and measure -------------------------------------------------------------------------------------------------
+
+.PHONY: fuzz fuzzers bench
+fuzz: ## run every fuzz target for SECONDS (60) each; finds go to build/fuzz/crashes
+	@scripts/install-dependencies build fuzz
+	+$(MAKE_QUIETLY) CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=build/fuzz OPTIMIZE='-O1 -g' fuzzers
+	@scripts/fuzz build/fuzz $(SECONDS)
+
+fuzzers: $(FUZZERS)
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+
+bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
+	@scripts/install-dependencies build bench
+	+$(MAKE_QUIETLY) all
+	@tests/bench/run --nodedot $(BUILD)/nodedot --build $(BUILD)/bench $(BENCH)
+
+# ---- Check the sources ------------------------------------------------------------------------------------------------
+
+.PHONY: lint format reference objects
+lint: ## check format, warnings of two compilers, clang-tidy, layers, scripts, the option table in README.md
+	@scripts/install-dependencies build lint
+	+@scripts/lint
+
+format: ## format the C sources
+	@scripts/install-dependencies lint
+	$(Q)find src include tests -name '*.[ch]' -exec clang-format -i {} +
+
+reference: $(BUILD)/reference ## write the option table into README.md
+	$(Q)scripts/reference $(BUILD)/reference write
+
+$(BUILD)/reference: $(BUILD)/obj/tests/tools/reference.o $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) -o $@ $^ $(LIBS)
+
+objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o)
+
+# ---- Deliver ----------------------------------------------------------------------------------------------------------
+
+.PHONY: image dist install uninstall clean
+image: ## build the container image localhost/nodedot:dev and build/image.tar
+	@scripts/image '$(IMAGE)' '$(VERSION)' '$(PLATFORM)'
+
+install: all ## install into PREFIX (/usr/local), below DESTDIR
+	install -D -m 755 $(BUILD)/nodedot "$(DESTDIR)$(PREFIX)/bin/nodedot"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md LICENSE
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/examples" examples/*
+
+uninstall: ## remove what install put there
+	rm -f "$(DESTDIR)$(PREFIX)/bin/nodedot"
+	rm -rf "$(DESTDIR)$(PREFIX)/share/doc/nodedot"
+
+dist: ## pack the committed sources as build/nodedot-VERSION.tar.gz
+	@scripts/dist
+
+clean: ## remove everything that was built
+	rm -rf build build-asan
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
+	@echo 'Settings: CC=gcc|clang STATIC=1|0 V=0|1 BUILD= PREFIX= DESTDIR= OPTIMIZE= CFLAGS= LDFLAGS= VERSION= IMAGE= PLATFORM='

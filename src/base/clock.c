@@ -1,0 +1,33 @@
+#include "nodedot/base/clock.h"
+
+#include <time.h>
+
+static struct timespec now_of(clockid_t clock)
+{
+    struct timespec t = {0};
+
+    clock_gettime(clock, &t); /* cannot fail for these clocks */
+    return t;
+}
+
+uint64_t clock_ms(void)
+{
+    return clock_us() / 1000;
+}
+
+uint64_t clock_us(void)
+{
+    struct timespec t = now_of(CLOCK_MONOTONIC);
+
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint32_t clock_seconds(void)
+{
+    return (uint32_t)now_of(CLOCK_MONOTONIC).tv_sec;
+}
+
+int64_t clock_wall_seconds(void)
+{
+    return now_of(CLOCK_REALTIME).tv_sec;
+}
