@@ -1,0 +1,133 @@
+/* config.h - what the operator asked for, read from file, environment and command line, and checked.
+ *
+ * Order:  defaults, then the INI file, then NODEDOT_SECTION_KEY, then --set; the last one wins.
+ * Memory: struct config is plain data with stated limits; the texts live in fixed arrays inside. A struct is made
+ *         once per (re)load and never changed after it is returned, so every process and thread may read it.
+ * Errors: all of them are collected, each naming file, line, section, key and what was expected.
+ */
+#ifndef NODEDOT_CONFIG_CONFIG_H
+#define NODEDOT_CONFIG_CONFIG_H
+
+#include "nodedot/base/endpoint.h"
+#include "nodedot/dns/name.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_DEFAULT_FILE "/etc/nodedot/nodedot.ini"
+
+#define CONFIG_LISTENS    16         /* listen addresses */
+#define CONFIG_UPSTREAMS  32         /* upstream groups */
+#define CONFIG_ADDRESSES  16         /* addresses of one group */
+#define CONFIG_PINS       16         /* pins of one group, those of its pin-file included */
+#define CONFIG_ZONES      256        /* zones */
+#define CONFIG_NETWORKS   256        /* entries of one access list */
+#define CONFIG_NAME       64         /* a section's own name, NUL included: [upstream NAME] */
+#define CONFIG_PATH       256        /* a file name, NUL included */
+#define CONFIG_WORKERS    16         /* worker threads */
+#define CONFIG_PIN_OCTETS 32         /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
+#define CONFIG_UNSET      UINT32_MAX /* a zone's own limit that was not given: the [cache] one holds */
+
+enum transport { TRANSPORT_DOT, TRANSPORT_PLAIN };
+enum auth { AUTH_PIN, AUTH_CA, AUTH_PIN_AND_CA };
+enum pin_mode { PIN_ENFORCE, PIN_REPORT };
+
+struct pin {
+    uint8_t sha256[CONFIG_PIN_OCTETS];
+};
+
+struct upstream_config {
+    char name[CONFIG_NAME]; /* of the section */
+    struct endpoint addresses[CONFIG_ADDRESSES];
+    size_t address_count;
+    enum transport transport;
+    char server_name[256]; /* SNI and the name that the certificate must carry; "": none */
+    enum auth auth;
+    struct pin pins[CONFIG_PINS];
+    size_t pin_count;
+    size_t own_pin_count; /* the first ones are from "pin", the others from pin_file */
+    enum pin_mode pin_mode;
+    char pin_file[CONFIG_PATH];
+    char ca_file[CONFIG_PATH];
+    char client_cert[CONFIG_PATH];
+    char client_key[CONFIG_PATH];
+    uint32_t revalidate; /* seconds */
+};
+
+struct zone_config {
+    struct name name;          /* lower case */
+    size_t upstream;           /* index into upstreams */
+    uint32_t negative_max_ttl; /* seconds; CONFIG_UNSET */
+    uint32_t stale_max;        /* seconds; CONFIG_UNSET */
+};
+
+struct access_list {
+    struct network networks[CONFIG_NETWORKS];
+    size_t count;
+};
+
+struct config {
+    /* [server] */
+    struct endpoint listens[CONFIG_LISTENS];
+    size_t listen_count;
+    uint32_t workers; /* 1 to CONFIG_WORKERS; "auto" is already resolved */
+    uint32_t user;    /* uid and gid of a resolver */
+    /* [cache] */
+    uint64_t cache_size;                                    /* octets */
+    uint32_t min_ttl, max_ttl, negative_max_ttl, stale_max; /* seconds */
+    /* [upstream NAME], [zone NAME] */
+    struct upstream_config upstreams[CONFIG_UPSTREAMS];
+    size_t upstream_count;
+    struct zone_config zones[CONFIG_ZONES];
+    size_t zone_count;
+    /* [limits] */
+    uint32_t client_qps, client_burst, client_block; /* queries a second, queries, seconds; 0: off */
+    uint32_t tcp_connections, tcp_connections_per_client;
+    uint32_t tcp_idle;             /* seconds */
+    uint32_t in_flight;            /* queries waiting for an upstream, in the whole resolver */
+    uint32_t timeout, stale_after; /* milliseconds */
+    /* [acl] */
+    struct access_list allow, deny;
+    /* [probes] */
+    struct endpoint probe_addresses[CONFIG_LISTENS]; /* where both ports open; ports are not set in these */
+    size_t probe_address_count;
+    uint16_t liveness_port, readiness_port;
+    /* [log] */
+    uint8_t log_level;  /* enum log_level */
+    uint8_t log_format; /* enum log_format */
+    /* every file that went into this: the INI file, pin files, CA files, keys; watched for changes */
+    char files[2 + 4 * CONFIG_UPSTREAMS][CONFIG_PATH];
+    size_t file_count;
+};
+
+/* Where a configuration comes from: what the command line said. */
+struct config_source {
+    const char *file;        /* NULL: CONFIG_DEFAULT_FILE if it exists */
+    const char *const *sets; /* "SECTION.KEY=VALUE", the last dot before "=" parts section and key */
+    size_t set_count;
+    char *const *environment; /* "NAME=VALUE" ..., NULL at the end; usually environ */
+};
+
+/* Why config_load() failed. */
+enum config_result {
+    CONFIG_OK = 0,
+    CONFIG_INVALID,   /* what is written is wrong: exit 2 */
+    CONFIG_UNREADABLE /* a named file is missing or must not be read: exit 1 */
+};
+
+/* Reads everything into *out (large: keep it static or on the heap). Every error is written to errors, one line each,
+ * as "FILE:LINE: [section] key: what is wrong, what was expected". After anything but CONFIG_OK *out is unusable. */
+enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors);
+
+/* Prints the effective configuration as an INI file that config_load() reads back to the same. */
+void config_print(const struct config *config, FILE *out);
+
+/* Prints every option with type, default and meaning as a commented INI file. */
+void config_print_options(FILE *out);
+
+/* The same as a Markdown table, for README. */
+void config_print_reference(FILE *out);
+
+#endif

@@ -1,0 +1,417 @@
+#include "nodedot/config/config.h"
+
+#include "nodedot/config/env.h"
+#include "nodedot/config/ini.h"
+#include "nodedot/config/settings.h"
+#include "nodedot/config/value.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Ports of upstream addresses that name none: RFC 7858 section 3.1, RFC 1035 section 4.2. */
+#define DOT_PORT   853
+#define PLAIN_PORT 53
+
+/* CONFIG_PINS pins with a long comment each. */
+#define PIN_FILE_OCTETS (64 * 1024)
+
+/* One load: what was written, and where it goes. */
+struct load {
+    const struct config_source *source;
+    struct settings settings;
+    struct config *config;
+};
+
+static bool given(struct section *section, const char *key)
+{
+    const struct setting *setting = section_setting(section, key);
+
+    return setting->refused || (setting->value != NULL && *setting->value != '\0');
+}
+
+/* The place to name in an error about key: its own, or that of its section. */
+static const char *origin_of(struct section *section, const char *key)
+{
+    const struct setting *setting = section_setting(section, key);
+
+    return setting->value != NULL ? setting->origin : section->origin;
+}
+
+#define fail(load, section, key, ...) \
+    settings_fail(&(load)->settings, origin_of(section, key), section, key, __VA_ARGS__)
+
+/* --- files --- */
+
+static void watch_file(struct config *config, const char *path)
+{
+    for (size_t i = 0; i < config->file_count; i++)
+        if (strcmp(config->files[i], path) == 0)
+            return;
+    snprintf(config->files[config->file_count++], CONFIG_PATH, "%s", path);
+}
+
+/* Opening a device or a pipe may do something or wait, so only regular files are. 0 or -errno. */
+static int try_file(const char *path)
+{
+    struct stat status;
+    int fd;
+
+    if (stat(path, &status) < 0)
+        return -errno;
+    if (S_ISDIR(status.st_mode))
+        return -EISDIR;
+    if (!S_ISREG(status.st_mode))
+        return -EINVAL;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
+static bool check_file(struct load *load, struct section *section, const char *key, const char *path)
+{
+    int result = try_file(path);
+
+    if (result != 0)
+        settings_fail_unreadable(&load->settings, origin_of(section, key), section, key, path, -result);
+    watch_file(load->config, path);
+    return result == 0;
+}
+
+/* Reads the INI file, if there is one. False: it should have been there. */
+static bool read_ini_file(struct load *load)
+{
+    const char *path = load->source->file != NULL ? load->source->file : CONFIG_DEFAULT_FILE;
+    char *text;
+    size_t size;
+    int result = strlen(path) < CONFIG_PATH ? ini_load(path, INI_FILE_OCTETS, &text, &size) : -ENAMETOOLONG;
+
+    if (result == -ENOENT && load->source->file == NULL)
+        return true;
+    if (result != 0) {
+        settings_fail_unreadable(&load->settings, "configuration", NULL, NULL, path, -result);
+        return false;
+    }
+    watch_file(load->config, path);
+    ini_read(&load->settings, path, text, size);
+    free(text);
+    return true;
+}
+
+/* --- from settings to values --- */
+
+static void expand_setting(struct load *load, struct section *section, size_t index)
+{
+    struct setting *setting = &section->settings[index];
+    size_t count;
+    char why[VALUE_WHY];
+    char *text;
+
+    if (setting->value == NULL)
+        return;
+    text = env_expand(load->source->environment, setting->value, why);
+    if (text == NULL) {
+        settings_fail(&load->settings, setting->origin, section, section_options(section->kind, &count)[index].key,
+                      "%s", why);
+        setting->refused = true;
+        return;
+    }
+    free(setting->value);
+    setting->value = text;
+    text = value_trim(text);
+    memmove(setting->value, text, strlen(text) + 1);
+}
+
+/* Before anything is read, so that an empty variable counts as an empty value. */
+static void expand_settings(struct load *load)
+{
+    for (size_t i = 0; i < load->settings.section_count; i++)
+        for (size_t k = 0; k < OPTIONS_PER_SECTION; k++)
+            expand_setting(load, load->settings.sections[i], k);
+}
+
+/* Reads one option of a section into object: what was written, or the default. */
+static void read_option(struct load *load, struct section *section, const struct option_def *option, uint16_t port,
+                        void *object)
+{
+    const struct setting *setting = &section->settings[option_index(option)];
+    const char *text = setting->value != NULL && !setting->refused ? setting->value : option->preset;
+    struct value_context context = {.config = load->config, .port = port};
+    char why[VALUE_WHY];
+
+    if (*text == '\0' && *option->preset == '\0' && option->otherwise == NULL && !setting->refused)
+        fail(load, section, option->key, "is missing, expected %s", value_expected(option, why));
+    else if (!value_parse(option, text, &context, object, why)) {
+        fail(load, section, option->key, "%s", why);
+        if (option->type < OPTION_ENDPOINTS) /* so that checks of several options do not trip over this one */
+            value_parse(option, option->preset, &context, object, why);
+    }
+}
+
+static void read_section(struct load *load, struct section *section, uint16_t port, void *object)
+{
+    size_t count;
+    const struct option_def *options = section_options(section->kind, &count);
+
+    for (size_t i = 0; i < count; i++)
+        read_option(load, section, &options[i], port, object);
+}
+
+/* --- upstreams --- */
+
+static void read_pin_line(struct load *load, struct section *section, struct upstream_config *upstream, unsigned line,
+                          char *text)
+{
+    char origin[CONFIG_PATH + 16];
+    char expected[VALUE_WHY];
+    struct pin pin;
+
+    text[strcspn(text, "#")] = '\0';
+    text = value_trim(text);
+    if (*text == '\0')
+        return;
+    snprintf(origin, sizeof(origin), "%s:%u", upstream->pin_file, line);
+    if (!value_parse_pin(text, &pin))
+        settings_fail(&load->settings, origin, section, "pin-file", "\"%.80s\" is no pin, expected %s", text,
+                      value_expected(option_find(SECTION_UPSTREAM, "pin"), expected));
+    else if (!value_add_pin(upstream, &pin))
+        settings_fail(&load->settings, origin, section, "pin-file", "is one pin too many, expected at most %d",
+                      CONFIG_PINS);
+}
+
+static void read_pin_file(struct load *load, struct section *section, struct upstream_config *upstream)
+{
+    char *text;
+    char *rest;
+    char *line;
+    size_t size;
+    unsigned number = 0;
+    size_t pins = upstream->pin_count;
+    size_t errors = load->settings.invalid;
+    int result;
+
+    if (!check_file(load, section, "pin-file", upstream->pin_file))
+        return;
+    result = ini_load(upstream->pin_file, PIN_FILE_OCTETS, &text, &size);
+    if (result != 0) {
+        settings_fail_unreadable(&load->settings, origin_of(section, "pin-file"), section, "pin-file",
+                                 upstream->pin_file, -result);
+        return;
+    }
+    if (strlen(text) != size)
+        fail(load, section, "pin-file", "%s holds an octet of zero, expected text", upstream->pin_file);
+    for (rest = text; (line = strsep(&rest, "\n")) != NULL;)
+        read_pin_line(load, section, upstream, ++number, line);
+    if (pins == 0 && upstream->pin_count == 0 && errors == load->settings.invalid)
+        fail(load, section, "pin-file", "%s holds no pin, expected one a line", upstream->pin_file);
+    free(text);
+}
+
+/* pin if there is a pin, else ca. A pin that could not be read counts as one: its own error is enough. */
+static void settle_auth(struct load *load, struct section *section, struct upstream_config *upstream)
+{
+    bool pins = given(section, "pin") || given(section, "pin-file");
+
+    if (!given(section, "auth"))
+        upstream->auth = pins ? AUTH_PIN : AUTH_CA;
+    else if (upstream->auth != AUTH_CA && !pins)
+        fail(load, section, "auth", "needs a pin and there is none, expected pin or pin-file in this section");
+    if (given(section, "client-cert") != given(section, "client-key"))
+        fail(load, section, given(section, "client-cert") ? "client-cert" : "client-key",
+             "is of no use alone, expected both client-cert and client-key");
+}
+
+static void check_tls_files(struct load *load, struct section *section, struct upstream_config *upstream)
+{
+    if (*upstream->pin_file != '\0')
+        read_pin_file(load, section, upstream);
+    if (*upstream->ca_file != '\0' && (upstream->auth != AUTH_PIN || given(section, "ca-file")))
+        check_file(load, section, "ca-file", upstream->ca_file);
+    if (*upstream->client_cert != '\0')
+        check_file(load, section, "client-cert", upstream->client_cert);
+    if (*upstream->client_key != '\0')
+        check_file(load, section, "client-key", upstream->client_key);
+}
+
+/* Who gives pins and asks for plain transport would believe in a protection that is not there. */
+static void refuse_tls_options(struct load *load, struct section *section)
+{
+    static const char *const keys[] = {"name",    "auth",        "pin",        "pin-file",  "pin-mode",
+                                       "ca-file", "client-cert", "client-key", "revalidate"};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (given(section, keys[i]))
+            fail(load, section, keys[i], "has no effect with transport = plain, expected transport = dot or no %s",
+                 keys[i]);
+}
+
+static void check_addresses(struct load *load, struct section *section, const struct upstream_config *upstream)
+{
+    char text[ENDPOINT_TEXT];
+
+    for (size_t i = 0; i < upstream->address_count; i++) {
+        endpoint_format(&upstream->addresses[i], text);
+        if (endpoint_is_wildcard(&upstream->addresses[i]))
+            fail(load, section, "address", "%s is nobody's address, expected that of a server", text);
+        for (size_t k = 0; k < load->config->listen_count; k++)
+            if (endpoint_equal(&upstream->addresses[i], &load->config->listens[k]))
+                fail(load, section, "address", "%s is in server.listen, expected another: nodedot would ask itself",
+                     text);
+    }
+}
+
+static void read_upstream(struct load *load, struct section *section)
+{
+    struct upstream_config *upstream = &load->config->upstreams[load->config->upstream_count++];
+    const char *transport = section_setting(section, "transport")->value;
+
+    strcpy(upstream->name, section->name);
+    read_section(load, section, transport != NULL && strcmp(transport, "plain") == 0 ? PLAIN_PORT : DOT_PORT, upstream);
+    upstream->own_pin_count = upstream->pin_count;
+    check_addresses(load, section, upstream);
+    if (upstream->transport == TRANSPORT_PLAIN) {
+        refuse_tls_options(load, section);
+        return;
+    }
+    settle_auth(load, section, upstream);
+    check_tls_files(load, section, upstream);
+}
+
+/* --- zones --- */
+
+static void read_zone(struct load *load, struct section *section)
+{
+    struct zone_config *zone = &load->config->zones[load->config->zone_count++];
+
+    name_from_text(section->name, &zone->name); /* was checked when the section was made */
+    zone->negative_max_ttl = CONFIG_UNSET;
+    zone->stale_max = CONFIG_UNSET;
+    read_section(load, section, 0, zone);
+}
+
+/* Without any zone, the only upstream is asked for everything. */
+static void imply_root_zone(struct load *load)
+{
+    struct settings *settings = &load->settings;
+    struct section *upstream = NULL;
+    struct section *zone;
+
+    if (settings->zone_count > 0 || settings->upstream_count != 1)
+        return;
+    for (size_t i = 0; i < settings->section_count; i++)
+        if (settings->sections[i]->kind == SECTION_UPSTREAM)
+            upstream = settings->sections[i];
+    zone = upstream != NULL ? settings_section(settings, "zone .", LAYER_FILE, upstream->origin) : NULL;
+    if (zone != NULL)
+        settings_set(settings, zone, "upstream", upstream->name, LAYER_FILE, upstream->origin);
+}
+
+static void check_something_is_there(struct load *load)
+{
+    const char *dot_host = env_get(load->source->environment, "DOT_HOST", strlen("DOT_HOST"));
+    const char *file = load->config->file_count > 0 ? load->config->files[0] : "configuration";
+
+    if (load->settings.upstream_count == 0 && (dot_host == NULL || *dot_host == '\0'))
+        settings_fail(&load->settings, file, NULL, NULL,
+                      "there is no upstream, expected [upstream NAME] with address = ADDRESS in a file (-c FILE, "
+                      "or " CONFIG_DEFAULT_FILE "), or the environment variable DOT_HOST=ADDRESS#NAME");
+    else if (load->settings.upstream_count > 1 && load->settings.zone_count == 0)
+        settings_fail(&load->settings, file, NULL, NULL,
+                      "there are several upstreams and no zone, expected [zone .] with upstream = NAME");
+}
+
+/* --- checks that look at several options --- */
+
+static struct section *the(struct load *load, enum section_kind kind)
+{
+    return settings_find(&load->settings, kind, "");
+}
+
+/* An open resolver is a weapon in other hands (RFC 5358): who listens everywhere must say who may ask. */
+static void check_listen(struct load *load)
+{
+    struct section *acl = the(load, SECTION_ACL);
+    char text[ENDPOINT_TEXT];
+
+    for (size_t i = 0; i < load->config->listen_count; i++)
+        if (endpoint_is_wildcard(&load->config->listens[i]) && !given(acl, "allow") && !given(acl, "deny"))
+            fail(load, the(load, SECTION_SERVER), "listen",
+                 "%s is every address of the node, expected allow or deny in [acl] with it",
+                 endpoint_format(&load->config->listens[i], text));
+}
+
+static void check_cache(struct load *load)
+{
+    const struct config *config = load->config;
+
+    if (config->min_ttl > config->max_ttl)
+        fail(load, the(load, SECTION_CACHE), given(the(load, SECTION_CACHE), "min-ttl") ? "min-ttl" : "max-ttl",
+             "min-ttl %u is above max-ttl %u, expected the other way round", config->min_ttl, config->max_ttl);
+}
+
+static void settle_probes(struct load *load)
+{
+    struct config *config = load->config;
+    struct section *probes = the(load, SECTION_PROBES);
+
+    if (config->probe_address_count == 0 && config->listen_count > 0 && !given(probes, "address")) {
+        config->probe_addresses[0] = config->listens[0];
+        endpoint_set_port(&config->probe_addresses[0], 0);
+        config->probe_address_count = 1;
+    }
+    if (config->liveness_port == config->readiness_port)
+        fail(load, probes, given(probes, "readiness-port") ? "readiness-port" : "liveness-port",
+             "%u is both probes' port, expected two", config->liveness_port);
+}
+
+/* --- loading --- */
+
+static void read_each(struct load *load, enum section_kind kind, void (*read)(struct load *, struct section *))
+{
+    for (size_t i = 0; i < load->settings.section_count; i++)
+        if (load->settings.sections[i]->kind == kind)
+            read(load, load->settings.sections[i]);
+}
+
+static void read_plain_section(struct load *load, struct section *section)
+{
+    read_section(load, section, PLAIN_PORT, load->config);
+}
+
+static void read_settings(struct load *load)
+{
+    for (enum section_kind kind = 0; kind < SECTION_KINDS; kind++)
+        if (!section_is_named(kind))
+            read_each(load, kind, read_plain_section);
+    read_each(load, SECTION_UPSTREAM, read_upstream);
+    read_each(load, SECTION_ZONE, read_zone);
+    check_listen(load);
+    check_cache(load);
+    settle_probes(load);
+}
+
+enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors)
+{
+    struct load load = {.source = source, .config = out};
+    enum config_result result;
+
+    memset(out, 0, sizeof(*out));
+    settings_init(&load.settings, errors);
+    if (read_ini_file(&load)) {
+        env_read(&load.settings, source->environment);
+        env_read_sets(&load.settings, source->sets, source->set_count);
+        env_read_dot_host(&load.settings, source->environment);
+        check_something_is_there(&load);
+        imply_root_zone(&load);
+        expand_settings(&load);
+        read_settings(&load);
+    }
+    result = load.settings.invalid > 0 ? CONFIG_INVALID : load.settings.unreadable > 0 ? CONFIG_UNREADABLE : CONFIG_OK;
+    settings_reset(&load.settings);
+    return result;
+}
