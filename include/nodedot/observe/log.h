@@ -1,0 +1,58 @@
+/* log.h - one line to stderr for each change of state.
+ *
+ * Text:   2026-01-31T12:00:00.123Z level=info msg="resolver ready" generation=3 pid=17
+ * JSON:   {"time":"2026-01-31T12:00:00.123Z","level":"info","msg":"resolver ready","generation":3,"pid":17}
+ * Values: quoted where needed; every octet that is no printable ASCII is escaped, so what a peer sends can forge no
+ *         line.
+ * Shared: by threads and processes; a line is one write(2), at most LOG_LINE octets.
+ */
+#ifndef NODEDOT_OBSERVE_LOG_H
+#define NODEDOT_OBSERVE_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A line is cut here, so that it stays one atomic write to a pipe (PIPE_BUF). */
+#define LOG_LINE 4096
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
+/* One key and its value. Make them with log_s() and the others below. */
+struct log_field {
+    const char *key; /* NULL ends a list */
+    const char *text;
+    int64_t number;
+    bool is_text;
+};
+
+void log_configure(enum log_level level, enum log_format format);
+bool log_enabled(enum log_level level);
+
+/* Writes one line. message is fixed text without values; fields end with a NULL key. Use the macros below. */
+void log_write(enum log_level level, const char *message, const struct log_field *fields);
+
+#define log_s(name, value) ((struct log_field){.key = (name), .text = (value), .is_text = true})
+#define log_n(name, value) ((struct log_field){.key = (name), .number = (int64_t)(value)})
+
+#define log_at(level, message, ...)                                                                         \
+    do {                                                                                                    \
+        if (log_enabled(level))                                                                             \
+            log_write(level, message, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
+    } while (0)
+
+/* log_warn("upstream address taken out", log_s("upstream", u->name), log_n("failures", n)); */
+#define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_at(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)  log_at(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* For lines that a peer can cause: true at most once in interval_ms; *suppressed then says how many were held back
+ * since. One static struct a place in the code; zeroed at first. */
+struct log_limit {
+    uint64_t next_ms;
+    uint64_t held_back;
+};
+bool log_limit_pass(struct log_limit *limit, uint64_t interval_ms, uint64_t *suppressed);
+
+#endif

@@ -1,0 +1,219 @@
+#include "nodedot/observe/log.h"
+
+#include "nodedot/base/clock.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Kept free for what must end every line: a closing quote, a closing brace, the new line. */
+#define LINE_END_ROOM 4
+
+/* Set before threads start and in a forked child before it has any, so it needs no lock. */
+static enum log_level max_level = LOG_LEVEL_INFO;
+static enum log_format line_format = LOG_FORMAT_TEXT;
+
+/* A line in the making. Once something did not fit, nothing follows it, so a cut line never skips a part. */
+struct line {
+    char text[LOG_LINE];
+    size_t size;
+    bool full;
+};
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+static void line_put(struct line *line, const char *text, size_t size)
+{
+    if (line->full || size > sizeof line->text - LINE_END_ROOM - line->size) {
+        line->full = true;
+        return;
+    }
+    memcpy(line->text + line->size, text, size);
+    line->size += size;
+}
+
+static void line_puts(struct line *line, const char *text)
+{
+    line_put(line, text, strlen(text));
+}
+
+__attribute__((format(printf, 2, 3))) static void line_printf(struct line *line, const char *format, ...)
+{
+    char part[64]; /* numbers and the time */
+    va_list arguments;
+
+    va_start(arguments, format);
+    int size = vsnprintf(part, sizeof part, format, arguments);
+    va_end(arguments);
+    line_put(line, part, (size_t)size);
+}
+
+/* Into the room that line_put() leaves; nothing but the end of the line may follow. */
+static void line_end(struct line *line, const char *text)
+{
+    size_t size = strlen(text);
+
+    memcpy(line->text + line->size, text, size);
+    line->size += size;
+}
+
+static void line_put_escaped(struct line *line, unsigned char octet)
+{
+    if (octet == '"' || octet == '\\')
+        line_printf(line, "\\%c", octet);
+    else if (octet == '\n')
+        line_puts(line, "\\n");
+    else if (octet == '\t')
+        line_puts(line, "\\t");
+    else if (octet >= 0x20 && octet < 0x7f)
+        line_put(line, (const char *)&octet, 1);
+    else
+        line_printf(line, line_format == LOG_FORMAT_JSON ? "\\u%04x" : "\\x%02x", octet);
+}
+
+/* Returns whether the value has begun. The closing quote fits even where the text was cut. */
+static bool line_put_quoted(struct line *line, const char *text)
+{
+    line_puts(line, "\"");
+    if (line->full)
+        return false;
+    for (; *text != '\0' && !line->full; text++)
+        line_put_escaped(line, (unsigned char)*text);
+    line_puts(line, "\"");
+    if (line->full)
+        line_end(line, "\"");
+    return true;
+}
+
+static bool needs_quotes(const char *text)
+{
+    if (*text == '\0')
+        return true;
+    for (; *text != '\0'; text++)
+        if (*text <= ' ' || *text >= 0x7f || *text == '"' || *text == '\\' || *text == '=')
+            return true;
+    return false;
+}
+
+/* Year, month and day of a count of days since 1970, by the Gregorian calendar. gmtime_r(3) may read files, which a
+ * resolver is no longer allowed to. The year begins in March here, so that the leap day is its last. */
+static void civil_date(int64_t days, int *year, unsigned *month, unsigned *day)
+{
+    int64_t since = days + 719468; /* since 1 March of year 0 */
+    int64_t era = since / 146097;  /* of 400 years */
+    unsigned of_era = (unsigned)(since % 146097);
+    unsigned year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    unsigned of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    unsigned march_month = (5 * of_year + 2) / 153;
+
+    *day = of_year - (153 * march_month + 2) / 5 + 1;
+    *month = march_month < 10 ? march_month + 3 : march_month - 9;
+    *year = (int)(year_of_era + era * 400) + (*month <= 2);
+}
+
+static void line_put_time(struct line *line)
+{
+    struct timespec now = {0};
+    int year;
+    unsigned month, day;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    unsigned second = (unsigned)(now.tv_sec % 86400);
+    civil_date(now.tv_sec / 86400, &year, &month, &day);
+    line_printf(line, "%04d-%02u-%02uT%02u:%02u:%02u.%03uZ", year, month, day, second / 3600, second / 60 % 60,
+                second % 60, (unsigned)(now.tv_nsec / 1000000));
+}
+
+static void line_put_key(struct line *line, const char *key)
+{
+    bool json = line_format == LOG_FORMAT_JSON;
+
+    line_puts(line, json ? ",\"" : " ");
+    line_puts(line, key);
+    line_puts(line, json ? "\":" : "=");
+}
+
+static bool line_put_number(struct line *line, int64_t number)
+{
+    line_printf(line, "%" PRId64, number);
+    return !line->full;
+}
+
+static bool line_put_text(struct line *line, const char *text)
+{
+    if (line_format == LOG_FORMAT_JSON || needs_quotes(text) || strlen(text) > LOG_LINE - LINE_END_ROOM - line->size)
+        return line_put_quoted(line, text);
+    line_puts(line, text);
+    return !line->full;
+}
+
+/* A field is there with its key and the begin of its value, or not at all. */
+static void line_put_field(struct line *line, const struct log_field *field)
+{
+    size_t before = line->size;
+    bool begun;
+
+    line_put_key(line, field->key);
+    if (field->is_text)
+        begun = line_put_text(line, field->text == NULL ? "" : field->text);
+    else
+        begun = line_put_number(line, field->number);
+    if (!begun)
+        line->size = before;
+}
+
+static void line_put_head(struct line *line, enum log_level level, const char *message)
+{
+    bool json = line_format == LOG_FORMAT_JSON;
+
+    line_puts(line, json ? "{\"time\":\"" : "");
+    line_put_time(line);
+    line_puts(line, json ? "\",\"level\":\"" : " level=");
+    line_puts(line, level_names[level]);
+    line_puts(line, json ? "\",\"msg\":" : " msg=");
+    line_put_quoted(line, message);
+}
+
+void log_configure(enum log_level level, enum log_format format)
+{
+    max_level = level;
+    line_format = format;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level <= max_level;
+}
+
+void log_write(enum log_level level, const char *message, const struct log_field *fields)
+{
+    struct line line;
+
+    line.size = 0;
+    line.full = false;
+    line_put_head(&line, level, message);
+    for (; fields->key != NULL && !line.full; fields++)
+        line_put_field(&line, fields);
+    line_end(&line, line_format == LOG_FORMAT_JSON ? "}\n" : "\n");
+    /* A log that cannot be written must not stop DNS: a full pipe or a closed one loses the line. */
+    ssize_t written = write(STDERR_FILENO, line.text, line.size);
+    (void)written;
+}
+
+bool log_limit_pass(struct log_limit *limit, uint64_t interval_ms, uint64_t *suppressed)
+{
+    uint64_t now = clock_ms();
+    uint64_t next = __atomic_load_n(&limit->next_ms, __ATOMIC_RELAXED);
+
+    /* Of threads that come at the same time, the one that moves next_ms writes the line. */
+    if (now < next || !__atomic_compare_exchange_n(&limit->next_ms, &next, now + interval_ms, false, __ATOMIC_RELAXED,
+                                                   __ATOMIC_RELAXED)) {
+        __atomic_fetch_add(&limit->held_back, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    *suppressed = __atomic_exchange_n(&limit->held_back, 0, __ATOMIC_RELAXED);
+    return true;
+}
