@@ -1,0 +1,120 @@
+/* cache.h - answers kept until their TTL runs out, in shared memory.
+ *
+ * Key:    QNAME (lower case, wire form), QTYPE, QCLASS, and the DO and CD bits; compared in full, never by hash
+ *         alone.
+ * Time:   whole seconds given by the caller (clock_seconds()); this module never reads a clock.
+ * Memory: the mapping handed to cache_open(), never more; when it is full the oldest answer that was not used since
+ *         the last lap makes room.
+ * Shared: by threads and by processes. A reader copies out and takes no lock; writers hold a shard's robust mutex,
+ *         and one that finds it busy for long stores nothing: a cache may forget, a worker may not hang. The first
+ *         writer after one that died with the mutex empties the shard. Each thread opens its own struct cache.
+ * Life:   of a positive answer, the smallest TTL of its ANSWER section, raised to min_ttl, then lowered to max_ttl;
+ *         of a negative one min(SOA TTL, MINIMUM, TTLs of a CNAME chain in ANSWER), lowered to negative_max_ttl. No
+ *         life is longer than CACHE_LONGEST_TTL. An answer is fresh while age < life, stale while age < life +
+ *         stale_max. TTLs:   each record of a positive answer keeps its own TTL, raised and lowered in the same
+ *         way, minus the age, not below 0. So a client never sees more than the zone said, unless min_ttl raised
+ *         it, nor more than max_ttl. TTLs of a negative answer are at most what is left of its life, or a cache
+ *         behind us would keep a denial longer than negative_max_ttl. A TTL with the top bit set is a large one,
+ *         not 0 (RFC 8767 section 4).
+ * Rules:  RFC 2181 section 8 (TTL range), RFC 2308 section 5 (negative answers), RFC 8767 (stale), RFC 9520
+ *         (failures).
+ */
+#ifndef NODEDOT_CACHE_CACHE_H
+#define NODEDOT_CACHE_CACHE_H
+
+#include "nodedot/dns/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Smallest mapping that cache_format() takes. */
+#define CACHE_MIN_SIZE (1024 * 1024)
+/* Seconds that an answer lives at most, whatever the limits say: 7 days (RFC 8767 section 4). */
+#define CACHE_LONGEST_TTL 604800
+/* Seconds that a failure is remembered at least and at most (RFC 9520 section 3.2). */
+#define CACHE_FAILURE_TTL_MIN 1
+#define CACHE_FAILURE_TTL_MAX 300
+
+struct cache; /* one thread's view of the mapping */
+
+/* What tells two questions apart. Refers to the caller's question. */
+struct cache_key {
+    const struct question *question;
+    bool dnssec_ok;
+    bool checking_disabled;
+    uint64_t hash; /* by cache_key_of() */
+};
+
+enum cache_kind { CACHE_POSITIVE, CACHE_NEGATIVE, CACHE_FAILURE };
+
+/* What a lookup found. */
+struct cache_hit {
+    size_t size; /* octets written to out */
+    enum cache_kind kind;
+    bool stale;        /* past its TTL, which reads stale_ttl in the copy */
+    bool prefetch_due; /* in the last tenth of its TTL and asked before (RFC-less, see DESIGN: prefetch) */
+    uint32_t ttl_left; /* seconds; 0 when stale */
+};
+
+/* Limits for storing, in seconds; of the zone that the question belongs to. */
+struct cache_limits {
+    uint32_t min_ttl;
+    uint32_t max_ttl;
+    uint32_t negative_max_ttl;
+    uint32_t stale_max; /* an answer may be had for this long past its TTL */
+};
+
+/* Lays out an empty cache in memory of size octets (page-aligned, zeroed or not): shards, robust process-shared
+ * mutexes, a random hash key. Done by the supervisor, before any thread opens it. Touches a few pages only. 0; -EINVAL
+ * for a size below CACHE_MIN_SIZE or above 8 GiB, or memory without alignment; or what pthread_mutex_init() says. */
+int cache_format(void *memory, size_t size);
+
+/* Opens a formatted mapping for one thread. NULL: not formatted, its header was overwritten, or no memory. Sizes are
+ * read from the mapping here and never again: whatever is written there later cannot lead outside. */
+struct cache *cache_open(void *memory);
+void cache_close(struct cache *cache);
+
+/* Forgets everything: after a crash, when what is there is not to be trusted. Called by the first thread of the next
+ * generation, while threads of another may still read and write; takes every shard's mutex, and recovers those whose
+ * owner died. A mutex that somebody alive holds for a second is left to him: look-ups in his shard are misses until the
+ * next store there, which empties it. */
+void cache_clear(struct cache *cache);
+
+/* Makes a key; question must outlive it. Asks the CPU for the line of the index that the look-up will read. */
+struct cache_key cache_key_of(const struct cache *cache, const struct question *question, bool dnssec_ok,
+                              bool checking_disabled);
+
+/* Asks the CPU for the record of a key made some time ago. Nothing depends on it. In a large cache, a batch of questions
+ * costs half when all keys are made first, then all records prefetched, then looked up. */
+void cache_prefetch(const struct cache *cache, const struct cache_key *key);
+
+/* Copies the answer to out: header as stored with ID 0, question in lower case, records with TTLs lowered by their age,
+ * no OPT; ready for answer_finish(). stale_ttl 0: a stale answer is a miss; else its TTLs read stale_ttl (RFC 8767
+ * section 4: 30). Returns false for a miss, or when capacity is short; out is garbage then. out needs no alignment.
+ * Marks the answer as used. */
+bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
+                  size_t capacity, struct cache_hit *hit);
+
+/* Stores an upstream's answer: size_without_opt octets of message, with additional_count as ARCOUNT, for its life as
+ * above. Nothing is stored for a life of 0, a truncated answer, a negative answer without SOA, RCODEs other than
+ * NOERROR and NXDOMAIN, a question of another length than the key's, a message too large for a shard, or while the
+ * shard's mutex is busy. An older answer to the same key is replaced. Returns whether it was stored. */
+bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t *message,
+                 const struct answer_info *info, const uint16_t *ttl_offsets, const struct cache_limits *limits,
+                 uint32_t now);
+
+/* Remembers that a question failed (RFC 9520 section 3.2): a lookup gives a SERVFAIL without records, of kind
+ * CACHE_FAILURE, for ttl seconds (1 to 300). An unexpired or still servable stale answer is not replaced; then false.
+ */
+bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t ttl, uint32_t now);
+
+/* Sums over all shards, for the status page. */
+struct cache_statistics {
+    uint64_t bytes;     /* of the mapping */
+    uint64_t entries;   /* that can be found */
+    uint64_t evictions; /* of unexpired answers */
+};
+void cache_statistics(const struct cache *cache, struct cache_statistics *out);
+
+#endif
