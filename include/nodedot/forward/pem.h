@@ -1,0 +1,30 @@
+/* pem.h - the certificates of a PEM file (RFC 7468).
+ *
+ * Memory: the struct owns the octets that its certificates point into; pem_release() frees both.
+ */
+#ifndef NODEDOT_FORWARD_PEM_H
+#define NODEDOT_FORWARD_PEM_H
+
+#include "nodedot/forward/certificate.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PEM_ERROR    160
+#define PEM_FILE_MAX (4 * 1024 * 1024) /* Mozilla's bundle of CAs has 0.25 MiB */
+
+struct pem {
+    struct certificate *certificates;
+    size_t count;
+    uint8_t *storage;
+};
+
+/* Reads every certificate of file; what stands between them is passed over. One that is no certificate is left out if
+ * lenient (a bundle of CAs may hold oddities), and an error if not. False: why in error (PEM_ERROR octets), naming the
+ * file, and *out is empty; a file without any certificate is an error. */
+bool pem_read(const char *file, bool lenient, struct pem *out, char *error);
+
+void pem_release(struct pem *pem);
+
+#endif

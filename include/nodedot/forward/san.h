@@ -1,0 +1,21 @@
+/* san.h - the names that a certificate speaks for: subjectAltName, and what a CA's name constraints allow of it.
+ *
+ * Rules: RFC 6125 section 6.4 (comparing), RFC 5280 section 4.2.1.10 (constraints), RFC 8310 section 8.1 (the
+ *        common name does not count).
+ */
+#ifndef NODEDOT_FORWARD_SAN_H
+#define NODEDOT_FORWARD_SAN_H
+
+#include "nodedot/forward/certificate.h"
+
+#include <stdbool.h>
+
+/* Does the certificate carry this DNS name, or this IP address in text form? Wildcards as the whole leftmost label
+ * only, with two labels behind. */
+bool san_has_name(const struct certificate *certificate, const char *name);
+
+/* Do ca's name constraints allow every DNS name and address of leaf? A constraint on a kind of name that is not
+ * compared here (a directory name) allows nothing. */
+bool san_permitted(const struct certificate *leaf, const struct certificate *ca);
+
+#endif

@@ -1,0 +1,58 @@
+/* A chain as an unknown peer shows it: the first certificate, and a second one behind it as its CA. */
+#include "nodedot/forward/certificate.h"
+#include "nodedot/forward/path.h"
+#include "nodedot/forward/san.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool inside(struct octets part, const uint8_t *data, size_t size)
+{
+    return part.at == NULL || (part.at >= data && part.size <= size && part.at + part.size <= data + size);
+}
+
+static void check(const struct certificate *c, const uint8_t *data, size_t size)
+{
+    char text[40];
+
+    if (!inside(c->issuer, data, size) || !inside(c->subject, data, size) || !inside(c->spki, data, size) ||
+        !inside(c->key, c->spki.at, c->spki.size) || !inside(c->names, data, size) ||
+        !inside(c->permitted, data, size) || !inside(c->excluded, data, size))
+        abort();
+    if (c->path_length < CERTIFICATE_NO_PATH_LENGTH || c->path_length > 127)
+        abort();
+    certificate_describe_name(c->subject, text, sizeof(text));
+    if (strlen(text) >= sizeof(text))
+        abort();
+    certificate_describe_key(c, text, sizeof(text));
+    if (san_has_name(c, "")) /* nothing carries no name */
+        abort();
+    san_has_name(c, "www.dns.example");
+    san_has_name(c, "192.0.2.1");
+}
+
+static bool always(const struct certificate *child, const struct certificate *issuer)
+{
+    (void)child, (void)issuer;
+    return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct certificate chain[2];
+    char error[PATH_ERROR];
+
+    /* The first certificate's own length says where the second begins. */
+    size_t first = size > 4 && data[1] == 0x82 ? 4 + ((size_t)data[2] << 8 | data[3]) : size;
+    if (first > size || !certificate_parse(data, first, &chain[0]))
+        return 0;
+    check(&chain[0], data, first);
+    if (first == size || !certificate_parse(data + first, size - first, &chain[1]))
+        return 0;
+    check(&chain[1], data + first, size - first);
+    san_permitted(&chain[0], &chain[1]);
+    if (path_to_member(chain, 2, 1, always) && !chain[1].is_ca)
+        abort();
+    path_to_root(chain, 2, &chain[1], 1, chain[0].not_before, always, error);
+    return 0;
+}
