@@ -1,0 +1,61 @@
+/* address.h - one address of an upstream group, as one thread sees it: its connections, its health, its tickets.
+ *
+ * Health:      an address that fails is tried again after a growing pause, and probed with a query (". NS") before
+ *              it counts as good again; what the threads know together is in standing.h.
+ * Connections: one is opened at the start and whenever one closes while queries come; another when the least loaded
+ *              one is busy, up to the limit.
+ */
+#ifndef NODEDOT_FORWARD_ADDRESS_H
+#define NODEDOT_FORWARD_ADDRESS_H
+
+#include "nodedot/forward/upstream.h"
+
+/* Prepares the index-th address of upstream. False: no memory. */
+bool address_init(struct address *address, struct upstream *upstream, size_t index, const struct forward_setup *setup);
+
+/* The connection with the fewest queries out that can take one more, or NULL. */
+struct stream *address_stream(struct address *address);
+
+/* Any connection whose state is in [from, to], or NULL. */
+struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to);
+
+/* Opens one more connection, unless one is on its way or none may be opened. */
+void address_open_stream(struct address *address);
+
+/* Writes the attempt to a connection that is ready. False: there is none. */
+bool address_ask(struct attempt *attempt);
+
+/* Puts the attempt in the queue for the next connection. */
+void address_wait(struct address *address, struct attempt *attempt);
+
+/* Sends a query of our own to see whether it answers. */
+void address_probe(struct address *address);
+
+/* Something went wrong there: counts it and tries again later. reason: for the log. */
+void address_failed(struct address *address, const char *reason);
+
+/* A valid answer came to what was sent at sent_us. */
+void address_answered(struct address *address, uint64_t sent_us);
+
+/* Sets the timer for the next connection or probe. */
+void address_retry_later(struct address *address);
+
+/* Does it look as if it would answer now? */
+bool address_is_good(const struct address *address);
+
+/* Closes connections and tickets of an identity that is over; opens one where there is none. */
+void address_recheck(struct address *address);
+
+/* Events of its streams. At address_stream_closed() the attempts that were out are still in the slots. */
+void address_stream_ready(struct stream *stream);
+void address_stream_closed(struct stream *stream, bool was_ready, const char *reason);
+
+/* A ticket for a new connection, taken out of the store; NULL: none is good any more. proved_ms: of the proof that
+ * earned it. */
+struct tls_ticket *address_take_ticket(struct address *address, uint64_t *proved_ms);
+
+/* Keeps a ticket, in the oldest one's place if need be; NULL is passed over. */
+void address_keep_ticket(struct address *address, struct tls_ticket *ticket, uint32_t epoch, uint64_t proved_ms);
+void address_drop_tickets(struct address *address);
+
+#endif

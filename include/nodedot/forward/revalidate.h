@@ -1,0 +1,30 @@
+/* revalidate.h - proves every DoT address anew, on a timer, with a full handshake of its own.
+ *
+ * Runs on the control thread. Each address is due `revalidate` seconds after its last proof, with up to a tenth of
+ * jitter taken off so that a fleet does not knock at the same second. After a mismatch or a failure it is tried
+ * again sooner. The result goes to standing.h, which takes the address out or puts it back for all threads.
+ */
+#ifndef NODEDOT_FORWARD_REVALIDATE_H
+#define NODEDOT_FORWARD_REVALIDATE_H
+
+#include "nodedot/config/config.h"
+#include "nodedot/forward/standing.h"
+
+#include <ev.h>
+#include <stdbool.h>
+
+struct revalidator;
+
+/* Prepares one check per DoT address; statuses as in forward_setup. NULL: see error (TLS_ERROR octets). */
+struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
+                                       struct address_status *statuses, struct metrics *metrics,
+                                       void (*changed)(void *), void *context, char *error);
+
+/* Starts the timers. */
+void revalidator_start(struct revalidator *revalidator);
+void revalidator_destroy(struct revalidator *revalidator);
+
+/* Has every zone's upstream at least one usable address? (DESIGN: readiness.) */
+bool revalidator_ready(const struct revalidator *revalidator);
+
+#endif

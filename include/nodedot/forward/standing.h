@@ -1,0 +1,42 @@
+/* standing.h - what a generation knows of an upstream address: is it who it should be, does it answer?
+ *
+ * One row of the status page, shared by all threads of the generation. The identity is judged after every full
+ * handshake, whoever made it (a worker's new connection or a revalidation), by standing_judge() alone.
+ * States: unverified -> valid | mismatch | unreachable, and between these three. Whoever enters or leaves mismatch
+ *         makes the epoch grow and wakes all threads: connections and tickets of an older epoch are thrown away at
+ *         once.
+ */
+#ifndef NODEDOT_FORWARD_STANDING_H
+#define NODEDOT_FORWARD_STANDING_H
+
+#include "nodedot/config/config.h"
+#include "nodedot/forward/identity.h"
+#include "nodedot/observe/metrics.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct standing {
+    const struct upstream_config *config;
+    struct address_status *status;
+    void (*changed)(void *context); /* wakes every thread; may be called by any of them */
+    void *context;
+};
+
+/* Judges the full handshake that tls has just finished, records and logs the outcome. True: queries may be written. */
+bool standing_judge(const struct standing *standing, struct tls_trust *trust, struct tls *tls, struct metrics *metrics);
+
+/* A plain upstream answered, or a DoT upstream that was unreachable did so over a resumed session. */
+void standing_answered(const struct standing *standing);
+
+/* Nobody answers there. Does not touch a mismatch. reason: for the log. */
+void standing_unreachable(const struct standing *standing, const char *reason);
+
+enum identity_state standing_state(const struct standing *standing);
+uint32_t standing_epoch(const struct standing *standing);
+
+/* May queries be sent, as far as all threads together know? DoT: proved within the revalidation period; plain: it
+ * answers. */
+bool standing_usable(const struct standing *standing, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,126 @@
+/* upstream.h - the upstream groups of one thread: where a question is asked, and what happens when nobody answers.
+ *
+ * Choice: among the addresses of a group that are not known to be wrong or down, one with a ready connection and
+ *         the smallest smoothed round-trip time. An address that fails is tried again after a growing pause; the
+ *         last one is never given up.
+ * Asking: forward_ask() asks once; a connection that breaks, or a second without an answer, makes it ask again
+ *         elsewhere. The first valid answer ends the flight. When no address of the group has been usable for
+ *         UPSTREAM_PATIENCE_MS, a flight fails at once instead of waiting for its time-out.
+ * Shared: everything here belongs to one thread, but for struct standing.
+ */
+#ifndef NODEDOT_FORWARD_UPSTREAM_H
+#define NODEDOT_FORWARD_UPSTREAM_H
+
+#include "nodedot/config/config.h"
+#include "nodedot/forward/inflight.h"
+#include "nodedot/forward/standing.h"
+#include "nodedot/forward/stream.h"
+#include "nodedot/observe/metrics.h"
+
+#include <ev.h>
+
+/* Connections to one address, over all threads; a thread has at least two, so that one can be replaced in peace. */
+#define UPSTREAM_STREAMS     4
+#define UPSTREAM_STREAMS_MIN 2
+/* Tickets kept for an address: one for each connection that may have to be reopened at once. */
+#define UPSTREAM_TICKETS UPSTREAM_STREAMS
+
+/* A session to resume. It dies with the identity epoch, and with the proof that earned it. */
+struct upstream_ticket {
+    struct tls_ticket *ticket;
+    uint32_t epoch;
+    uint64_t proved_ms;
+};
+
+struct address {
+    struct upstream *upstream;
+    struct endpoint endpoint;
+    struct standing standing;
+    struct stream *streams;      /* upstream->forward->streams_per_address of them */
+    struct attempt_list waiting; /* for a connection */
+    struct attempt probe;        /* asks ". NS" to see whether it answers */
+    struct upstream_ticket tickets[UPSTREAM_TICKETS];
+    ev_timer timer;     /* next connect or probe after a failure */
+    unsigned failures;  /* in a row; 0: it works as far as we know */
+    uint64_t failed_ms; /* when the first of them happened */
+    uint32_t rtt_us;    /* smoothed (RFC 6298 section 2); 0: not measured */
+    uint64_t asked_ms;  /* last query of a client */
+    uint32_t idle_ms;   /* idle limit that the server announced or showed */
+    bool without_edns;  /* it answered FORMERR to OPT */
+    bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
+};
+
+struct upstream {
+    struct forward *forward;
+    const struct upstream_config *config;
+    struct tls_trust *trust; /* NULL for plain */
+    struct address *addresses;
+    size_t address_count;
+};
+
+/* What the owner is told. An answer's octets are good until the call returns. The flight is released after either call.
+ */
+struct forward_events {
+    void (*answered)(void *owner, struct flight *flight, const uint8_t *message, const struct answer_info *info,
+                     const uint16_t *ttl_offsets);
+    void (*failed)(void *owner, struct flight *flight, enum ede why);
+    /* The answer is late: serve a stale one meanwhile. The flight goes on. */
+    void (*late)(void *owner, struct flight *flight);
+};
+
+struct forward {
+    const struct config *config;
+    struct ev_loop *loop;
+    struct metrics *metrics;
+    const struct forward_events *events;
+    void *owner;
+    unsigned streams_per_address;
+    struct upstream upstreams[CONFIG_UPSTREAMS];
+    struct inflight inflight;
+    struct answer_info info; /* of the message being read; one at a time */
+    uint16_t ttl_offsets[MESSAGE_MAX_RECORDS];
+    struct stream *dirty;     /* streams that have queries to write */
+    struct attempt_list lost; /* to be asked again */
+    bool unsettled;           /* a move_waiting is set, or a group may have become hopeless */
+    bool closing;
+};
+
+/* Everything that forward_init() needs besides the config. */
+struct forward_setup {
+    struct ev_loop *loop;
+    struct metrics *metrics;
+    struct address_status *statuses; /* of all addresses, in the order of the config */
+    void (*changed)(void *context);  /* see standing.h */
+    void *context;
+    const struct forward_events *events;
+    void *owner;
+};
+
+/* Reads trust anchors and takes all memory; no network yet. False, and why in error (TLS_ERROR octets). */
+bool forward_init(struct forward *forward, const struct config *config, const struct forward_setup *setup, char *error);
+
+/* Opens the first connections. */
+void forward_open(struct forward *forward);
+
+/* Closes everything; flights must be over. */
+void forward_close(struct forward *forward);
+
+/* Closes connections whose identity epoch is over and opens others; called when standing's changed() woke this thread.
+ */
+void forward_recheck(struct forward *forward);
+
+/* Before the loop sleeps: asks again what closed connections left, and writes what was asked in this turn. Flights end
+ * here or in their own callbacks, never inside another flight's. */
+void forward_flush(struct forward *forward);
+
+/* Ends all flights as failed; for the end of a drain. */
+void forward_give_up(struct forward *forward);
+
+/* The best address for one more asking of a flight: one that it does not ask already, that works, that has a
+ * connection, and whose round-trip time is smallest. NULL: every address has the wrong identity. */
+struct address *upstream_choose(const struct flight *flight);
+
+/* No address of the group answered for a while, or all have the wrong identity: waiting is of no use. */
+bool upstream_is_hopeless(const struct upstream *upstream);
+
+#endif

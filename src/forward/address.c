@@ -1,0 +1,325 @@
+#include "nodedot/forward/address.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/base/random.h"
+#include "nodedot/forward/flight.h"
+#include "nodedot/forward/plain.h"
+
+#include <stdlib.h>
+
+/* Pause before an address that failed is tried again: doubled each time, with a quarter of jitter, so that service is
+ * back within 2 s of the upstream's return. */
+#define RETRY_MIN_MS 250
+#define RETRY_MAX_MS 1500
+/* Failures in a row after which a plain address counts as unreachable: one lost datagram says nothing. */
+#define PLAIN_FAILURES 3
+/* A connection that closes is opened again without waiting for a query when there was one in this time. */
+#define KEEP_WARM_MS 60000
+/* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
+#define STREAM_BUSY 128
+
+struct stream *address_stream(struct address *address)
+{
+    struct stream *best = NULL;
+
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+        struct stream *stream = &address->streams[i];
+
+        if (stream_usable(stream) && (best == NULL || stream->outstanding < best->outstanding))
+            best = stream;
+    }
+    return best;
+}
+
+struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to)
+{
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+        if (address->streams[i].state >= from && address->streams[i].state <= to)
+            return &address->streams[i];
+    }
+    return NULL;
+}
+
+/* Opens one more connection, unless one is on its way or none may be opened. */
+void address_open_stream(struct address *address)
+{
+    struct stream *idle = address_stream_in(address, STREAM_IDLE, STREAM_IDLE);
+
+    if (address->upstream->forward->closing || standing_state(&address->standing) == IDENTITY_MISMATCH ||
+        idle == NULL || address_stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
+        return;
+    stream_open(idle);
+}
+
+/* Does it look as if it would answer now? */
+bool address_is_good(const struct address *address)
+{
+    return address->failures == 0 && standing_state(&address->standing) != IDENTITY_MISMATCH;
+}
+
+void address_retry_later(struct address *address)
+{
+    struct ev_loop *loop = address->upstream->forward->loop;
+    unsigned doublings = address->failures < 4 ? address->failures : 4;
+    uint32_t pause_ms = (uint32_t)RETRY_MIN_MS << (doublings > 0 ? doublings - 1 : 0);
+
+    if (pause_ms > RETRY_MAX_MS)
+        pause_ms = RETRY_MAX_MS;
+    pause_ms = pause_ms * 3 / 4 + random_below(pause_ms / 4);
+    ev_timer_stop(loop, &address->timer);
+    ev_timer_set(&address->timer, pause_ms / 1000., 0.);
+    ev_timer_start(loop, &address->timer);
+}
+
+void address_failed(struct address *address, const char *reason)
+{
+    if (address->upstream->forward->closing)
+        return;
+    if (address->failures == 0)
+        address->failed_ms = clock_ms();
+    address->failures++;
+    atomic_fetch_add_explicit(&address->standing.status->failures, 1, memory_order_relaxed);
+    if (address_stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
+        (address->upstream->config->transport == TRANSPORT_DOT || address->failures >= PLAIN_FAILURES))
+        standing_unreachable(&address->standing, reason);
+    address_retry_later(address);
+    address->upstream->forward->unsettled = true;
+}
+
+void address_answered(struct address *address, uint64_t sent_us)
+{
+    uint32_t sample = (uint32_t)(clock_us() - sent_us);
+    struct address_status *status = address->standing.status;
+
+    address->rtt_us = address->rtt_us == 0 ? sample : (address->rtt_us * 7 + sample) / 8;
+    atomic_store_explicit(&status->rtt_us, address->rtt_us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
+    if (address->failures > 0) {
+        address->failures = 0;
+        ev_timer_stop(address->upstream->forward->loop, &address->timer);
+    }
+    if (standing_state(&address->standing) != IDENTITY_VALID)
+        standing_answered(&address->standing);
+}
+
+void address_wait(struct address *address, struct attempt *attempt)
+{
+    attempt->address = address;
+    attempt->state = ATTEMPT_WAITING;
+    attempt_list_push(&address->waiting, attempt);
+}
+
+/* Writes it to a connection that is ready. False: there is none. */
+bool address_ask(struct attempt *attempt)
+{
+    struct stream *stream = address_stream(attempt->address);
+
+    if (stream == NULL || stream->outstanding >= STREAM_BUSY) {
+        address_open_stream(attempt->address);
+        stream = address_stream(attempt->address); /* a failed open may have changed things */
+    }
+    if (stream == NULL || !stream_ask(stream, attempt))
+        return false;
+    attempt_count(attempt);
+    return true;
+}
+
+void address_probe(struct address *address)
+{
+    struct attempt *probe = &address->probe;
+
+    if (probe->state != ATTEMPT_FREE)
+        return;
+    probe->address = address;
+    if (address->upstream->config->transport == TRANSPORT_PLAIN) {
+        if (plain_ask(probe))
+            attempt_count(probe);
+        return;
+    }
+    address_ask(probe); /* without a connection, the next one that becomes ready is probed */
+}
+
+void address_stream_ready(struct stream *stream)
+{
+    struct address *address = stream->address;
+
+    while (address->waiting.first != NULL && stream_usable(stream)) {
+        struct attempt *attempt = address->waiting.first;
+
+        attempt_list_remove(&address->waiting, attempt);
+        if (!stream_ask(stream, attempt)) {
+            address_wait(address, attempt);
+            break;
+        }
+        attempt_count(attempt);
+    }
+    if (address->failures > 0)
+        address_probe(address);
+}
+
+/* Notes one query that was out on a closed connection. A connection that answered some of its queries did not refuse
+ * this one, so it does not count as a try. */
+static void attempt_lost(struct attempt *attempt, bool progress)
+{
+    struct flight *flight = attempt->flight;
+
+    attempt->stream = NULL;
+    attempt->state = ATTEMPT_FREE;
+    if (flight == NULL)
+        return;
+    if (progress && flight->tries > 0)
+        flight->tries--;
+    attempt->state = ATTEMPT_LOST;
+    attempt_list_push(&attempt->address->upstream->forward->lost, attempt);
+}
+
+/* Opens the next connection without waiting for a query when one is likely. The first hang-up may have crossed a query;
+ * after a second in a row the pause of address_retry_later() holds. */
+static void address_reopen(struct address *address, bool wanted)
+{
+    bool warm = address->asked_ms != 0 && clock_ms() - address->asked_ms < KEEP_WARM_MS;
+
+    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL && address->failures <= 1 &&
+        (wanted || warm || address->waiting.first != NULL))
+        address_open_stream(address);
+}
+
+void address_stream_closed(struct stream *stream, bool was_ready, const char *reason)
+{
+    struct address *address = stream->address;
+    struct forward *forward = address->upstream->forward;
+    bool wanted = stream->outstanding > 0;
+    bool progress = stream->answers > 0;
+
+    if (forward->closing)
+        return;
+    /* No answer ever, and it closed on us: that is a failure, or a server that hangs up would be called again without a
+     * pause. */
+    if (!was_ready || (wanted && !progress))
+        address_failed(address, reason);
+    for (unsigned i = 0; i < STREAM_SLOTS && stream->outstanding > 0; i++) {
+        struct attempt *attempt = stream->slots[i];
+
+        if (attempt == NULL)
+            continue;
+        stream->slots[i] = NULL;
+        stream->outstanding--;
+        attempt_lost(attempt, progress);
+    }
+    if (was_ready)
+        address_reopen(address, wanted);
+    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
+        address->move_waiting = true;
+        forward->unsettled = true;
+    }
+}
+
+static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct address *address = timer->data;
+
+    (void)loop, (void)revents;
+    if (address->failures == 0 && address->probe.state == ATTEMPT_FREE)
+        return;
+    if (address->probe.state != ATTEMPT_FREE) {
+        struct stream *stream = address->probe.stream;
+
+        attempt_forget(&address->probe);
+        if (stream != NULL) /* it took the question and stays silent */
+            stream_close(stream, "probe not answered");
+        address_failed(address, "probe not answered");
+        return;
+    }
+    if (address->upstream->config->transport == TRANSPORT_DOT && address_stream(address) == NULL) {
+        struct stream *suspect = address_stream_in(address, STREAM_READY, STREAM_READY);
+
+        if (address_stream_in(address, STREAM_IDLE, STREAM_IDLE) == NULL && suspect != NULL)
+            stream_close(suspect, "no answer");
+        address_open_stream(address);
+    } else {
+        address_probe(address);
+    }
+    address_retry_later(address);
+}
+
+struct tls_ticket *address_take_ticket(struct address *address, uint64_t *proved_ms)
+{
+    uint32_t epoch = standing_epoch(&address->standing);
+    uint64_t life_ms = (uint64_t)address->standing.config->revalidate * 1000;
+
+    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
+        struct upstream_ticket taken = address->tickets[i];
+
+        if (taken.ticket == NULL)
+            continue;
+        address->tickets[i].ticket = NULL;
+        if (taken.epoch == epoch && clock_ms() - taken.proved_ms < life_ms) {
+            *proved_ms = taken.proved_ms;
+            return taken.ticket;
+        }
+        tls_ticket_release(taken.ticket);
+    }
+    return NULL;
+}
+
+void address_drop_tickets(struct address *address)
+{
+    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
+        tls_ticket_release(address->tickets[i].ticket);
+        address->tickets[i].ticket = NULL;
+    }
+}
+
+void address_keep_ticket(struct address *address, struct tls_ticket *ticket, uint32_t epoch, uint64_t proved_ms)
+{
+    struct upstream_ticket *oldest = &address->tickets[0];
+
+    if (ticket == NULL)
+        return;
+    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
+        struct upstream_ticket *slot = &address->tickets[i];
+
+        if (slot->ticket == NULL || (oldest->ticket != NULL && slot->proved_ms < oldest->proved_ms))
+            oldest = slot;
+    }
+    tls_ticket_release(oldest->ticket);
+    *oldest = (struct upstream_ticket){.ticket = ticket, .epoch = epoch, .proved_ms = proved_ms};
+}
+
+void address_recheck(struct address *address)
+{
+    uint32_t epoch = standing_epoch(&address->standing);
+    bool mismatch = standing_state(&address->standing) == IDENTITY_MISMATCH;
+
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+        struct stream *stream = &address->streams[i];
+
+        if (stream->state >= STREAM_READY && (mismatch || stream->epoch != epoch))
+            stream_close(stream, "identity mismatch");
+    }
+    if (mismatch) {
+        address_drop_tickets(address);
+        address->move_waiting = true;
+        address->upstream->forward->unsettled = true;
+    } else if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
+        address_open_stream(address);
+    }
+}
+
+bool address_init(struct address *address, struct upstream *upstream, size_t index, const struct forward_setup *setup)
+{
+    struct forward *forward = upstream->forward;
+
+    address->upstream = upstream;
+    address->endpoint = upstream->config->addresses[index];
+    address->standing = (struct standing){.config = upstream->config,
+                                          .status = &setup->statuses[index],
+                                          .changed = setup->changed,
+                                          .context = setup->context};
+    address->streams = calloc(forward->streams_per_address, sizeof(struct stream));
+    ev_init(&address->timer, on_address_timer);
+    address->timer.data = address;
+    for (unsigned i = 0; address->streams != NULL && i < forward->streams_per_address; i++)
+        address->streams[i].address = address;
+    return address->streams != NULL;
+}

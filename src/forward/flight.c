@@ -1,0 +1,388 @@
+#include "nodedot/forward/flight.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/forward/address.h"
+#include "nodedot/forward/plain.h"
+
+/* A question without an answer is asked elsewhere as well after this: twice what a recursive resolver usually needs for
+ * a name that it does not have, and short enough for three tries within a stub resolver's 5 s. */
+#define ATTEMPT_MS 1000
+/* Announced keepalive time-outs are undercut by this, the time that our FIN may take to arrive. */
+#define KEEPALIVE_MARGIN_MS 500
+
+static const struct question probe_question = {
+    .qtype = TYPE_NS, .qclass = CLASS_IN, .qname = {.length = 1, .bytes = {0}}};
+
+static bool attempt_uses_stream(const struct attempt *attempt)
+{
+    return attempt->address->upstream->config->transport == TRANSPORT_DOT ||
+           (attempt->flight != NULL && attempt->flight->over_tcp);
+}
+
+void attempt_count(struct attempt *attempt)
+{
+    struct address *address = attempt->address;
+
+    metric_inc(address->upstream->forward->metrics, upstream_queries_total);
+    atomic_fetch_add_explicit(&address->standing.status->queries, 1, memory_order_relaxed);
+    address->asked_ms = attempt->sent_us / 1000;
+    if (attempt->flight != NULL) {
+        attempt->flight->tries++;
+        attempt->flight->asks++;
+    }
+}
+
+void attempt_forget(struct attempt *attempt)
+{
+    switch (attempt->state) {
+    case ATTEMPT_WAITING:
+        attempt_list_remove(&attempt->address->waiting, attempt);
+        break;
+    case ATTEMPT_LOST:
+        attempt_list_remove(&attempt->address->upstream->forward->lost, attempt);
+        break;
+    case ATTEMPT_STREAM:
+        stream_forget(attempt->stream, attempt);
+        break;
+    case ATTEMPT_DATAGRAM:
+        plain_forget(attempt);
+        break;
+    case ATTEMPT_FREE:
+        break;
+    }
+}
+
+/* Asks, or waits in the address's queue for a connection. False: a plain address refused at once. */
+bool attempt_ask(struct attempt *attempt, struct address *address)
+{
+    attempt->address = address;
+    if (!attempt_uses_stream(attempt)) {
+        if (!plain_ask(attempt))
+            return false;
+        attempt_count(attempt);
+        return true;
+    }
+    if (!address_ask(attempt))
+        address_wait(address, attempt);
+    return true;
+}
+
+size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacity)
+{
+    const struct flight *flight = attempt->flight;
+    bool stream = attempt->state == ATTEMPT_STREAM;
+    struct query_style style = {
+        .id = attempt->id,
+        .dnssec_ok = flight != NULL && flight->dnssec_ok,
+        .checking_disabled = flight != NULL && flight->checking_disabled,
+        .keepalive = stream,
+        .padding_block = attempt->address->upstream->config->transport == TRANSPORT_DOT ? EDNS_PADDING_BLOCK : 0,
+        .edns = !attempt->address->without_edns && !(flight != NULL && flight->without_edns),
+    };
+
+    return query_write(out, capacity, flight != NULL ? &flight->question : &probe_question, &style);
+}
+
+static void flight_end(struct flight *flight)
+{
+    struct forward *forward = flight->upstream->forward;
+
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
+        attempt_forget(&flight->attempts[i]);
+    ev_timer_stop(forward->loop, &flight->timer);
+    inflight_release(&forward->inflight, flight);
+}
+
+void flight_fail(struct flight *flight, enum ede why)
+{
+    struct forward *forward = flight->upstream->forward;
+
+    forward->events->failed(forward->owner, flight, why);
+    flight_end(flight);
+}
+
+bool flight_is_out(const struct flight *flight)
+{
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
+        if (flight->attempts[i].state != ATTEMPT_FREE)
+            return true;
+    }
+    return false;
+}
+
+bool flight_is_at(const struct flight *flight, const struct address *address)
+{
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
+        if (flight->attempts[i].state != ATTEMPT_FREE && flight->attempts[i].address == address)
+            return true;
+    }
+    return false;
+}
+
+/* Asks once more at the best address. False: there is none, or it was asked often enough. */
+bool flight_ask(struct flight *flight)
+{
+    struct attempt *attempt = NULL;
+    struct address *address = upstream_choose(flight);
+
+    if (address == NULL || flight->tries >= FLIGHT_ATTEMPTS || flight->asks >= FLIGHT_ASKS)
+        return false;
+    for (int i = 0; i < FLIGHT_ATTEMPTS && attempt == NULL; i++) {
+        if (flight->attempts[i].state == ATTEMPT_FREE)
+            attempt = &flight->attempts[i];
+    }
+    if (attempt == NULL)
+        return false;
+    attempt->flight = flight;
+    if (attempt_ask(attempt, address))
+        return true;
+    flight->tries++;
+    address_failed(address, "the network refuses");
+    return false;
+}
+
+static void flight_set_timer(struct flight *flight)
+{
+    uint64_t now = clock_ms();
+    uint64_t next = flight->deadline_ms;
+
+    if (flight->stale_ms != 0 && flight->stale_ms < next)
+        next = flight->stale_ms;
+    if (flight->ask_again_ms != 0 && flight->ask_again_ms < next)
+        next = flight->ask_again_ms;
+    ev_timer_stop(flight->upstream->forward->loop, &flight->timer);
+    ev_timer_set(&flight->timer, next > now ? (double)(next - now) / 1000. : 0., 0.);
+    ev_timer_start(flight->upstream->forward->loop, &flight->timer);
+}
+
+/* An asking was not answered for ATTEMPT_MS: what does that say of its connection and address? A connection that answered others
+ * meanwhile is well, and the name is slow. One that is silent takes no new queries; the second time it is closed. */
+static void attempt_is_late(struct attempt *attempt)
+{
+    struct stream *stream = attempt->stream;
+
+    if (attempt->state == ATTEMPT_DATAGRAM)
+        address_failed(attempt->address, "no answer");
+    if (attempt->state != ATTEMPT_STREAM || stream->answered_us >= attempt->sent_us)
+        return;
+    if (stream->suspect) {
+        stream_close(stream, "no answer");
+        return;
+    }
+    stream->suspect = true;
+    address_failed(attempt->address, "no answer");
+}
+
+/* Would another asking go to a place that does not have the question yet? */
+static bool flight_has_elsewhere(const struct flight *flight)
+{
+    struct address *address = upstream_choose(flight);
+
+    if (address == NULL)
+        return false;
+    if (address->upstream->config->transport == TRANSPORT_PLAIN && !flight->over_tcp)
+        return true; /* a datagram may have been lost */
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
+        const struct attempt *attempt = &flight->attempts[i];
+
+        if (attempt->state == ATTEMPT_LOST)
+            return false; /* it is asked again before the loop sleeps */
+        if (attempt->address != address)
+            continue;
+        if (attempt->state == ATTEMPT_WAITING || (attempt->state == ATTEMPT_STREAM && !attempt->stream->suspect))
+            return false;
+    }
+    return true;
+}
+
+static void flight_ask_again(struct flight *flight)
+{
+    struct metrics *metrics = flight->upstream->forward->metrics;
+
+    flight->ask_again_ms = flight->tries + 1 < FLIGHT_ATTEMPTS ? clock_ms() + ATTEMPT_MS : 0;
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
+        attempt_is_late(&flight->attempts[i]);
+    if (flight_has_elsewhere(flight) && flight_ask(flight))
+        metric_inc(metrics, upstream_retries_total);
+}
+
+static void on_flight_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct flight *flight = timer->data;
+    struct forward *forward = flight->upstream->forward;
+    uint64_t now = clock_ms();
+
+    (void)loop, (void)revents;
+    if (now >= flight->deadline_ms) {
+        metric_inc(forward->metrics, upstream_timeouts_total);
+        flight_fail(flight, upstream_is_hopeless(flight->upstream) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+        return;
+    }
+    if (flight->stale_ms != 0 && now >= flight->stale_ms) {
+        flight->stale_ms = 0;
+        forward->events->late(forward->owner, flight);
+    }
+    if (flight->ask_again_ms != 0 && now >= flight->ask_again_ms)
+        flight_ask_again(flight);
+    flight_set_timer(flight);
+}
+
+bool forward_ask(struct forward *forward, struct flight *flight, struct upstream *upstream)
+{
+    uint64_t now = clock_ms();
+
+    flight->upstream = upstream;
+    flight->started_us = clock_us();
+    flight->deadline_ms = now + forward->config->timeout;
+    flight->stale_ms = forward->config->stale_after != 0 ? now + forward->config->stale_after : 0;
+    flight->ask_again_ms = now + ATTEMPT_MS;
+    ev_init(&flight->timer, on_flight_timer);
+    flight->timer.data = flight;
+    if (upstream_is_hopeless(upstream))
+        return false;
+    flight_ask(flight); /* when the network refused, the timer asks again */
+    flight_set_timer(flight);
+    return true;
+}
+
+/* The asking is over without an answer, through no fault of the question. */
+void flight_lost_attempt(struct flight *flight)
+{
+    struct metrics *metrics = flight->upstream->forward->metrics;
+
+    if (flight_ask(flight))
+        metric_inc(metrics, upstream_retries_total);
+    else if (!flight_is_out(flight))
+        flight_fail(flight, upstream_is_hopeless(flight->upstream) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+}
+
+void attempt_failed(struct attempt *attempt)
+{
+    struct flight *flight = attempt->flight;
+    struct address *address = attempt->address;
+
+    attempt_forget(attempt);
+    address_failed(address, "the network refuses");
+    if (flight == NULL)
+        return;
+    /* With nobody listening on the only address, three tries would be over in a millisecond: the timer asks again. */
+    if (address->upstream->address_count > 1)
+        flight_lost_attempt(flight);
+    else if (flight->tries >= FLIGHT_ATTEMPTS && !flight_is_out(flight))
+        flight_fail(flight, EDE_NETWORK_ERROR);
+}
+
+static void take_keepalive(struct stream *stream, const struct edns *edns)
+{
+    uint32_t announced = (uint32_t)edns->keepalive * 100;
+
+    if (stream == NULL || !edns->has_keepalive || edns->keepalive == UINT16_MAX)
+        return;
+    if (announced == 0) { /* RFC 7828 section 3.4: close as soon as possible */
+        stream_drain(stream);
+        return;
+    }
+    stream_set_idle(stream, announced > 2 * KEEPALIVE_MARGIN_MS ? announced - KEEPALIVE_MARGIN_MS : announced / 2);
+    stream->address->idle_ms = stream->idle_ms;
+}
+
+/* Asks the same address again in another way. */
+static void flight_ask_same(struct flight *flight, struct attempt *attempt)
+{
+    struct address *address = attempt->address;
+
+    attempt_forget(attempt);
+    flight->tries--;
+    if (!attempt_ask(attempt, address))
+        flight_lost_attempt(flight);
+}
+
+/* A server before EDNS: FORMERR without OPT to a query with it (RFC 6891 section 7). */
+static bool dislikes_edns(const struct flight *flight, const struct address *address, const struct answer_info *info)
+{
+    return info->rcode == RCODE_FORMERR && !info->edns.present && !flight->without_edns && !address->without_edns;
+}
+
+/* The server could not or would not: somebody else may. */
+static bool ask_other_server(struct flight *flight, struct attempt *attempt, const struct answer_info *info)
+{
+    bool failed = info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN;
+
+    if (!failed || flight->failed_rcode != 0 || flight->upstream->address_count < 2)
+        return false;
+    for (size_t i = 0; i < flight->upstream->address_count; i++) {
+        struct address *other = &flight->upstream->addresses[i];
+
+        if (!address_is_good(other) || flight_is_at(flight, other))
+            continue;
+        flight->failed_rcode = info->rcode;
+        if (flight_ask(flight)) {
+            attempt_forget(attempt);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void flight_answered(struct flight *flight, struct attempt *attempt, const uint8_t *message)
+{
+    struct forward *forward = flight->upstream->forward;
+    const struct answer_info *info = &forward->info;
+
+    if ((info->flags & MESSAGE_TC) != 0 && attempt->state == ATTEMPT_DATAGRAM) {
+        metric_inc(forward->metrics, upstream_truncated_total);
+        flight->over_tcp = true;
+        flight_ask_same(flight, attempt);
+        return;
+    }
+    if (dislikes_edns(flight, attempt->address, info)) {
+        flight->without_edns = true;
+        flight_ask_same(flight, attempt);
+        return;
+    }
+    if (flight->without_edns && info->rcode != RCODE_FORMERR)
+        attempt->address->without_edns = true;
+    if (ask_other_server(flight, attempt, info))
+        return;
+    forward->events->answered(forward->owner, flight, message, info, forward->ttl_offsets);
+    flight_end(flight);
+}
+
+/* A server that does not know EDNS at all may send back nothing but a header with FORMERR. */
+static bool is_bare_formerr(const struct attempt *attempt, const uint8_t *message, size_t size)
+{
+    uint16_t flags = size == MESSAGE_HEADER ? wire_get_u16(message + MESSAGE_FLAGS_AT) : 0;
+
+    return (flags & MESSAGE_QR) != 0 && (flags & MESSAGE_RCODE) == RCODE_FORMERR && attempt->flight != NULL &&
+           !attempt->flight->without_edns && !attempt->address->without_edns;
+}
+
+bool attempt_message(struct attempt *attempt, const uint8_t *message, size_t size)
+{
+    struct address *address = attempt->address;
+    struct forward *forward = address->upstream->forward;
+    struct flight *flight = attempt->flight;
+    const struct question *question = flight != NULL ? &flight->question : &probe_question;
+
+    if (is_bare_formerr(attempt, message, size)) {
+        flight->without_edns = true;
+        flight_ask_same(flight, attempt);
+        return true;
+    }
+    if (!answer_parse(message, size, &forward->info, forward->ttl_offsets, MESSAGE_MAX_RECORDS)) {
+        metric_inc(forward->metrics, upstream_broken_total);
+        return false;
+    }
+    if (!question_equal(&forward->info.question, question)) {
+        metric_inc(forward->metrics, upstream_mismatched_total);
+        return false;
+    }
+    metric_inc(forward->metrics, upstream_answers_total);
+    address_answered(address, attempt->sent_us);
+    take_keepalive(attempt->stream, &forward->info.edns);
+    if (flight == NULL)
+        attempt_forget(attempt);
+    else
+        flight_answered(flight, attempt, message);
+    return true;
+}

@@ -1,0 +1,263 @@
+#include "nodedot/forward/revalidate.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/base/random.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* TCP and TLS together; an upstream that needs longer is of no use for queries either. */
+#define CHECK_TIMEOUT_S 5.
+/* After a mismatch or a failure: soon enough that a mended certificate is back in service while somebody watches, rare
+ * enough not to trouble a server that refuses. */
+#define CHECK_AGAIN_S 5
+/* The first look at what the workers' own connections proved. */
+#define CHECK_FIRST_S 1.
+
+struct check {
+    struct revalidator *owner;
+    struct standing standing;
+    struct tls_trust *trust; /* of its upstream, shared by its checks */
+    struct tls *tls;
+    int fd; /* -1: no check under way */
+    ev_io io;
+    ev_timer timer; /* due time, or the limit of the check under way */
+};
+
+struct revalidator {
+    const struct config *config;
+    struct ev_loop *loop;
+    struct address_status *statuses;
+    struct metrics *metrics;
+    struct tls_trust *trusts[CONFIG_UPSTREAMS];
+    struct check checks[STATUS_ADDRESSES];
+    size_t check_count;
+};
+
+static void start_timer(struct check *check, double seconds)
+{
+    ev_timer_stop(check->owner->loop, &check->timer);
+    ev_timer_set(&check->timer, seconds, 0.);
+    ev_timer_start(check->owner->loop, &check->timer);
+}
+
+/* When the address is due: its period after the last proof, whoever made it. */
+static double seconds_until_due(const struct check *check)
+{
+    uint32_t period = check->standing.config->revalidate;
+    uint64_t proved_ms = atomic_load(&check->standing.status->validated_ms);
+    uint64_t age_s = (clock_ms() - proved_ms) / 1000;
+    uint32_t jitter = random_below(period / 10 + 1);
+    uint32_t again = period < CHECK_AGAIN_S ? period : CHECK_AGAIN_S;
+
+    if (proved_ms == 0 || standing_state(&check->standing) != IDENTITY_VALID)
+        return again;
+    return age_s + jitter < period ? (double)(period - jitter - age_s) : 0.;
+}
+
+static void finish(struct check *check)
+{
+    ev_io_stop(check->owner->loop, &check->io);
+    if (check->tls != NULL)
+        tls_close(check->tls);
+    check->tls = NULL;
+    if (check->fd >= 0)
+        close(check->fd);
+    check->fd = -1;
+}
+
+static void finish_unreachable(struct check *check, const char *reason)
+{
+    standing_unreachable(&check->standing, reason);
+    finish(check);
+    start_timer(check, seconds_until_due(check));
+}
+
+static void finish_proof(struct check *check)
+{
+    struct revalidator *owner = check->owner;
+
+    metric_inc(owner->metrics, revalidations_total);
+    metric_inc(owner->metrics, handshakes_full_total);
+    standing_judge(&check->standing, check->trust, check->tls, owner->metrics);
+    finish(check);
+    start_timer(check, seconds_until_due(check));
+}
+
+static void watch(struct check *check, int events)
+{
+    ev_io_stop(check->owner->loop, &check->io);
+    ev_io_set(&check->io, check->fd, events);
+    ev_io_start(check->owner->loop, &check->io);
+}
+
+static void continue_handshake(struct check *check)
+{
+    switch (tls_handshake(check->tls)) {
+    case TLS_DONE:
+        finish_proof(check);
+        break;
+    case TLS_WANT_READ:
+        watch(check, EV_READ);
+        break;
+    case TLS_WANT_WRITE:
+        watch(check, EV_READ | EV_WRITE);
+        break;
+    case TLS_CLOSED:
+        finish_unreachable(check, "closed during the handshake");
+        break;
+    case TLS_FAILED:
+        finish_unreachable(check, tls_error(check->tls));
+        break;
+    }
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct check *check = io->data;
+    int err = 0;
+    socklen_t size = sizeof(err);
+
+    (void)loop, (void)revents;
+    if (check->tls == NULL) {
+        getsockopt(check->fd, SOL_SOCKET, SO_ERROR, &err, &size);
+        if (err != 0) {
+            finish_unreachable(check, strerror(err));
+            return;
+        }
+        check->tls = tls_open(check->trust, check->fd, check->standing.config->server_name, NULL);
+        if (check->tls == NULL) {
+            finish_unreachable(check, "out of memory");
+            return;
+        }
+    }
+    continue_handshake(check);
+}
+
+static void begin(struct check *check)
+{
+    const struct endpoint *endpoint = &check->standing.status->endpoint;
+
+    check->fd = socket(endpoint->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (check->fd < 0 || (connect(check->fd, &endpoint->any, endpoint->size) < 0 && errno != EINPROGRESS)) {
+        finish_unreachable(check, strerror(errno));
+        return;
+    }
+    ev_io_init(&check->io, on_io, check->fd, EV_WRITE);
+    check->io.data = check;
+    ev_io_start(check->owner->loop, &check->io);
+    start_timer(check, CHECK_TIMEOUT_S);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct check *check = timer->data;
+    double due;
+
+    (void)loop, (void)revents;
+    if (check->fd >= 0) {
+        finish_unreachable(check, "revalidation timed out");
+        return;
+    }
+    due = standing_state(&check->standing) == IDENTITY_VALID ? seconds_until_due(check) : 0.;
+    if (due > 0.)
+        start_timer(check, due); /* a worker's own full handshake proved it meanwhile */
+    else
+        begin(check);
+}
+
+static void add_check(struct revalidator *revalidator, const struct upstream_config *config, struct tls_trust *trust,
+                      struct address_status *status, void (*changed)(void *), void *context)
+{
+    struct check *check = &revalidator->checks[revalidator->check_count++];
+
+    check->owner = revalidator;
+    check->standing = (struct standing){.config = config, .status = status, .changed = changed, .context = context};
+    check->trust = trust;
+    check->fd = -1;
+    ev_init(&check->io, on_io);
+    ev_init(&check->timer, on_timer);
+    check->timer.data = check;
+}
+
+struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
+                                       struct address_status *statuses, struct metrics *metrics,
+                                       void (*changed)(void *), void *context, char *error)
+{
+    struct revalidator *revalidator = calloc(1, sizeof(*revalidator));
+
+    strcpy(error, "out of memory");
+    if (revalidator == NULL)
+        return NULL;
+    revalidator->config = config;
+    revalidator->loop = loop;
+    revalidator->statuses = statuses;
+    revalidator->metrics = metrics;
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        const struct upstream_config *upstream = &config->upstreams[i];
+        struct tls_settings settings = {.ca_file = upstream->auth != AUTH_PIN ? upstream->ca_file : NULL,
+                                        .client_cert = upstream->client_cert,
+                                        .client_key = upstream->client_key};
+
+        if (upstream->transport == TRANSPORT_DOT) {
+            revalidator->trusts[i] = tls_trust_create(&settings, error);
+            if (revalidator->trusts[i] == NULL) {
+                revalidator_destroy(revalidator);
+                return NULL;
+            }
+        }
+        for (size_t j = 0; j < upstream->address_count && upstream->transport == TRANSPORT_DOT; j++)
+            add_check(revalidator, upstream, revalidator->trusts[i], statuses + j, changed, context);
+        statuses += upstream->address_count;
+    }
+    return revalidator;
+}
+
+void revalidator_start(struct revalidator *revalidator)
+{
+    for (size_t i = 0; i < revalidator->check_count; i++)
+        start_timer(&revalidator->checks[i], CHECK_FIRST_S);
+}
+
+void revalidator_destroy(struct revalidator *revalidator)
+{
+    for (size_t i = 0; i < revalidator->check_count; i++) {
+        finish(&revalidator->checks[i]);
+        ev_timer_stop(revalidator->loop, &revalidator->checks[i].timer);
+    }
+    for (size_t i = 0; i < revalidator->config->upstream_count; i++) {
+        if (revalidator->trusts[i] != NULL)
+            tls_trust_destroy(revalidator->trusts[i]);
+    }
+    free(revalidator);
+}
+
+static bool upstream_usable(const struct revalidator *revalidator, size_t index, uint64_t now)
+{
+    const struct config *config = revalidator->config;
+    struct address_status *status = revalidator->statuses;
+
+    for (size_t i = 0; i < index; i++)
+        status += config->upstreams[i].address_count;
+    for (size_t i = 0; i < config->upstreams[index].address_count; i++) {
+        struct standing standing = {.config = &config->upstreams[index], .status = status + i};
+
+        if (standing_usable(&standing, now))
+            return true;
+    }
+    return false;
+}
+
+bool revalidator_ready(const struct revalidator *revalidator)
+{
+    uint64_t now = clock_ms();
+
+    for (size_t i = 0; i < revalidator->config->zone_count; i++) {
+        if (!upstream_usable(revalidator, revalidator->config->zones[i].upstream, now))
+            return false;
+    }
+    return true;
+}

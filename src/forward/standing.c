@@ -1,0 +1,127 @@
+#include "nodedot/forward/standing.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/observe/log.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+/* Added to the revalidation period before a proof counts as too old: the jitter, a check's own time and one repetition
+ * must fit, else readiness would flap at each revalidation. */
+#define STANDING_GRACE_MS 15000
+/* A warning each time a full handshake finds the certificate this near to its end, at most once in STANDING_WARN_MS. */
+#define STANDING_EXPIRY_WARN_S (14 * 24 * 3600)
+#define STANDING_WARN_MS       (6 * 3600 * 1000)
+
+static struct log_limit expiry_limit;
+static struct log_limit ca_pin_limit;
+static struct log_limit report_limit;
+
+enum identity_state standing_state(const struct standing *standing)
+{
+    return (enum identity_state)atomic_load_explicit(&standing->status->state, memory_order_acquire);
+}
+
+uint32_t standing_epoch(const struct standing *standing)
+{
+    return atomic_load_explicit(&standing->status->epoch, memory_order_acquire);
+}
+
+static void log_change(const struct standing *standing, enum log_level level, const char *message, const char *reason)
+{
+    char address[ENDPOINT_TEXT];
+
+    log_at(level, message, log_s("upstream", standing->config->name),
+           log_s("address", endpoint_format(&standing->status->endpoint, address)), log_s("reason", reason));
+}
+
+/* The one place that moves the state. Returns the state before. */
+static enum identity_state enter(const struct standing *standing, enum identity_state state)
+{
+    struct address_status *status = standing->status;
+    uint32_t before = atomic_exchange(&status->state, (uint32_t)state);
+
+    if (before == (uint32_t)state)
+        return state;
+    atomic_store(&status->since_ms, clock_ms());
+    if (before == IDENTITY_MISMATCH || state == IDENTITY_MISMATCH)
+        atomic_fetch_add(&status->epoch, 1);
+    standing->changed(standing->context);
+    return (enum identity_state)before;
+}
+
+static void warn_of_doubts(const struct standing *standing, const struct identity_result *result)
+{
+    int64_t left = result->not_after - clock_wall_seconds();
+    uint64_t held_back;
+
+    if (result->pin_missed && log_limit_pass(&report_limit, STANDING_WARN_MS, &held_back))
+        log_change(standing, LOG_LEVEL_WARN, "no pin matches, accepted because of pin-mode = report", result->reason);
+    if (result->only_ca_pin && log_limit_pass(&ca_pin_limit, STANDING_WARN_MS, &held_back))
+        log_change(standing, LOG_LEVEL_WARN, "pin of a CA without a name: any certificate of that CA is accepted",
+                   "set name");
+    if (result->outside_dates && log_limit_pass(&expiry_limit, STANDING_WARN_MS, &held_back))
+        log_change(standing, LOG_LEVEL_WARN, "certificate is expired or not yet valid, accepted because of its pin",
+                   "dates");
+    else if (result->not_after != 0 && left < STANDING_EXPIRY_WARN_S &&
+             log_limit_pass(&expiry_limit, STANDING_WARN_MS, &held_back))
+        log_change(standing, LOG_LEVEL_WARN, "certificate ends within 14 days", "expiry");
+}
+
+static void record_proof(const struct standing *standing, const struct identity_result *result)
+{
+    struct address_status *status = standing->status;
+
+    atomic_store(&status->validated_ms, clock_ms());
+    atomic_store(&status->not_after, result->not_after);
+    atomic_store(&status->pins_matched, result->pins_matched);
+    if (enter(standing, IDENTITY_VALID) != IDENTITY_VALID)
+        log_change(standing, LOG_LEVEL_INFO, "upstream address proved its identity", "full handshake");
+    warn_of_doubts(standing, result);
+}
+
+bool standing_judge(const struct standing *standing, struct tls_trust *trust, struct tls *tls, struct metrics *metrics)
+{
+    struct identity_result result;
+
+    identity_check(standing->config, &standing->status->endpoint, trust, tls, clock_wall_seconds(), &result);
+    if (!result.proved || result.pin_missed)
+        metric_inc(metrics, identity_mismatches_total);
+    if (result.proved) {
+        record_proof(standing, &result);
+        return true;
+    }
+    if (enter(standing, IDENTITY_MISMATCH) != IDENTITY_MISMATCH)
+        log_change(standing, LOG_LEVEL_ERROR, "upstream address taken out: identity mismatch", result.reason);
+    return false;
+}
+
+void standing_answered(const struct standing *standing)
+{
+    enum identity_state state = standing_state(standing);
+
+    if (state == IDENTITY_VALID || state == IDENTITY_MISMATCH)
+        return;
+    if (standing->config->transport == TRANSPORT_DOT && atomic_load(&standing->status->validated_ms) == 0)
+        return; /* only a full proof makes a DoT address valid for the first time */
+    enter(standing, IDENTITY_VALID);
+    log_change(standing, LOG_LEVEL_INFO, "upstream address answers", "answer");
+}
+
+void standing_unreachable(const struct standing *standing, const char *reason)
+{
+    if (standing_state(standing) == IDENTITY_MISMATCH)
+        return;
+    if (enter(standing, IDENTITY_UNREACHABLE) != IDENTITY_UNREACHABLE)
+        log_change(standing, LOG_LEVEL_WARN, "upstream address is unreachable", reason);
+}
+
+bool standing_usable(const struct standing *standing, uint64_t now_ms)
+{
+    uint64_t limit = (uint64_t)standing->config->revalidate * 1000 + STANDING_GRACE_MS;
+
+    if (standing_state(standing) != IDENTITY_VALID)
+        return false;
+    return standing->config->transport == TRANSPORT_PLAIN ||
+           now_ms - atomic_load(&standing->status->validated_ms) <= limit;
+}

@@ -1,0 +1,508 @@
+#include "nodedot/forward/stream.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/forward/address.h"
+#include "nodedot/forward/flight.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* TCP and TLS together. Long enough for a lost SYN to be sent again (1 s, RFC 6298), short enough that a client still
+ * gets an answer from the next try within its own 5 s. */
+#define STREAM_CONNECT_S 2.5
+/* Octets sent and not acknowledged for so long end the connection (RFC 5482): a route that vanished is found by it. */
+#define STREAM_USER_TIMEOUT_MS 3000
+/* Public resolvers close after about 10 s without a query; we go first, so that no query crosses their FIN. */
+#define STREAM_IDLE_MS 9000
+/* Reads in one turn before others have their turn. */
+#define STREAM_READS 16
+/* The shortest idle limit that we believe a server to have. */
+#define STREAM_IDLE_MIN_MS 500
+
+static struct forward *forward_of(const struct stream *stream)
+{
+    return stream->address->upstream->forward;
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents);
+
+static void watch(struct stream *stream, int events)
+{
+    struct ev_loop *loop = forward_of(stream)->loop;
+
+    if (stream->events == events)
+        return;
+    ev_io_stop(loop, &stream->io);
+    ev_io_set(&stream->io, stream->fd, events);
+    if (events != 0)
+        ev_io_start(loop, &stream->io);
+    stream->events = events;
+}
+
+static void set_timer(struct stream *stream, double seconds)
+{
+    struct ev_loop *loop = forward_of(stream)->loop;
+
+    ev_timer_stop(loop, &stream->timer);
+    ev_timer_set(&stream->timer, seconds, 0.);
+    ev_timer_start(loop, &stream->timer);
+}
+
+/* The one place that moves the state. */
+static void set_state(struct stream *stream, enum stream_state state)
+{
+    struct metrics *metrics = forward_of(stream)->metrics;
+    bool was_ready = stream->state == STREAM_READY || stream->state == STREAM_DRAINING;
+    bool is_ready = state == STREAM_READY || state == STREAM_DRAINING;
+
+    if (was_ready != is_ready)
+        metric_add(metrics, upstream_connections, is_ready ? 1 : -1);
+    stream->state = state;
+}
+
+void stream_close(struct stream *stream, const char *reason)
+{
+    struct forward *forward = forward_of(stream);
+    bool was_ready = stream->state == STREAM_READY || stream->state == STREAM_DRAINING;
+    char why[TLS_ERROR]; /* the reason may be a text of the TLS connection that ends here */
+
+    if (stream->state == STREAM_IDLE)
+        return;
+    snprintf(why, sizeof(why), "%s", reason);
+    if (!was_ready)
+        metric_inc(forward->metrics, upstream_connect_failures_total);
+    if (was_ready && stream->tls != NULL)
+        address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
+    watch(stream, 0);
+    ev_timer_stop(forward->loop, &stream->timer);
+    if (stream->tls != NULL)
+        tls_close(stream->tls);
+    stream->tls = NULL;
+    close(stream->fd);
+    set_state(stream, STREAM_IDLE);
+    address_stream_closed(stream, was_ready, why);
+}
+
+static void become_ready(struct stream *stream)
+{
+    uint32_t limit = stream->address->idle_ms;
+
+    stream->idle_ms = limit != 0 ? limit : STREAM_IDLE_MS;
+    stream->used_ms = clock_ms();
+    stream->answered_us = clock_us();
+    set_state(stream, STREAM_READY);
+    set_timer(stream, stream->idle_ms / 1000.);
+    watch(stream, EV_READ);
+    address_stream_ready(stream);
+}
+
+/* A resumed session shows no certificate: it counts only while the proof that earned it does. */
+static bool resumption_holds(const struct stream *stream)
+{
+    const struct standing *standing = &stream->address->standing;
+    uint64_t life_ms = (uint64_t)standing->config->revalidate * 1000;
+
+    return stream->epoch == standing_epoch(standing) && standing_state(standing) != IDENTITY_MISMATCH &&
+           stream->proved_ms != 0 && clock_ms() - stream->proved_ms < life_ms;
+}
+
+static void finish_handshake(struct stream *stream)
+{
+    struct forward *forward = forward_of(stream);
+
+    if (tls_resumed(stream->tls)) {
+        if (!resumption_holds(stream)) {
+            stream_close(stream, "resumed session is older than its proof");
+            return;
+        }
+        metric_inc(forward->metrics, handshakes_resumed_total);
+    } else {
+        metric_inc(forward->metrics, handshakes_full_total);
+        if (!standing_judge(&stream->address->standing, stream->address->upstream->trust, stream->tls,
+                            forward->metrics)) {
+            stream_close(stream, "identity mismatch");
+            return;
+        }
+        stream->proved_ms = clock_ms();
+        stream->epoch = standing_epoch(&stream->address->standing);
+    }
+    become_ready(stream);
+}
+
+static void continue_handshake(struct stream *stream)
+{
+    switch (tls_handshake(stream->tls)) {
+    case TLS_DONE:
+        finish_handshake(stream);
+        break;
+    case TLS_WANT_READ:
+        watch(stream, EV_READ);
+        break;
+    case TLS_WANT_WRITE:
+        watch(stream, EV_READ | EV_WRITE);
+        break;
+    case TLS_CLOSED:
+        stream_close(stream, "closed during the handshake");
+        break;
+    case TLS_FAILED:
+        stream_close(stream, tls_error(stream->tls));
+        break;
+    }
+}
+
+static void finish_connect(struct stream *stream)
+{
+    struct address *address = stream->address;
+    const struct upstream_config *config = address->upstream->config;
+    struct tls_ticket *ticket;
+    int err = 0;
+    socklen_t size = sizeof(err);
+
+    getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &err, &size);
+    if (err != 0) {
+        stream_close(stream, strerror(err));
+        return;
+    }
+    if (config->transport == TRANSPORT_PLAIN) {
+        become_ready(stream);
+        return;
+    }
+    stream->epoch = standing_epoch(&address->standing);
+    ticket = address_take_ticket(address, &stream->proved_ms);
+    stream->tls = tls_open(address->upstream->trust, stream->fd, config->server_name, ticket);
+    if (stream->tls == NULL) {
+        stream_close(stream, "out of memory");
+        return;
+    }
+    set_state(stream, STREAM_HANDSHAKE);
+    continue_handshake(stream);
+}
+
+/* Hands one message to the query that it answers. */
+static void take_message(struct stream *stream, const uint8_t *message, size_t size)
+{
+    struct metrics *metrics = forward_of(stream)->metrics;
+    struct attempt *attempt;
+    uint16_t id;
+
+    if (size < MESSAGE_HEADER) {
+        metric_inc(metrics, upstream_broken_total);
+        return;
+    }
+    id = wire_get_u16(message);
+    attempt = stream->slots[id % STREAM_SLOTS];
+    if (attempt == NULL || attempt->id != id) {
+        metric_inc(metrics, upstream_mismatched_total);
+        return;
+    }
+    if (!attempt_message(attempt, message, size))
+        return;
+    /* Only an answer shows that the upstream is well: octets alone may be the inside of a frame that never ends. */
+    stream->answers++;
+    stream->suspect = false;
+    stream->answered_us = clock_us();
+    stream->used_ms = stream->answered_us / 1000;
+}
+
+/* Hands on all whole messages. False: the stream was closed meanwhile. */
+static bool take_messages(struct stream *stream)
+{
+    size_t at = 0;
+
+    while (stream->in_used - at >= 2) {
+        size_t size = wire_get_u16(stream->in + at);
+
+        if (stream->in_used - at - 2 < size)
+            break;
+        take_message(stream, stream->in + at + 2, size);
+        if (stream->state < STREAM_READY)
+            return false;
+        at += 2 + size;
+    }
+    stream->in_used -= at;
+    if (at > 0 && stream->in_used > 0)
+        memmove(stream->in, stream->in + at, stream->in_used);
+    return true;
+}
+
+static enum tls_result read_socket(struct stream *stream, uint8_t *out, size_t capacity, size_t *size)
+{
+    ssize_t n;
+
+    if (stream->tls != NULL)
+        return tls_read(stream->tls, out, capacity, size);
+    n = recv(stream->fd, out, capacity, 0);
+    *size = n > 0 ? (size_t)n : 0;
+    if (n > 0)
+        return TLS_DONE;
+    if (n == 0)
+        return TLS_CLOSED;
+    return errno == EAGAIN || errno == EINTR ? TLS_WANT_READ : TLS_FAILED;
+}
+
+/* A server that closes a connection without queries shows how long it keeps idle ones: next time we go first. */
+static void learn_idle_limit(struct stream *stream)
+{
+    uint64_t idle = clock_ms() - stream->used_ms;
+
+    if (stream->outstanding == 0 && idle < stream->idle_ms && idle / 10 * 9 >= STREAM_IDLE_MIN_MS)
+        stream->address->idle_ms = (uint32_t)(idle / 10 * 9);
+}
+
+/* Tickets of TLS 1.3 come behind the handshake: the first read brings them. */
+static void keep_ticket(struct stream *stream)
+{
+    if (stream->tls == NULL || stream->ticket_kept)
+        return;
+    address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
+    stream->ticket_kept = true;
+}
+
+static void after_read(struct stream *stream)
+{
+    keep_ticket(stream);
+    if (stream->state == STREAM_DRAINING && stream->outstanding == 0)
+        stream_close(stream, "drained");
+}
+
+static void read_messages(struct stream *stream)
+{
+    for (int i = 0; i < STREAM_READS; i++) {
+        size_t size = 0;
+        enum tls_result result = read_socket(stream, stream->in + stream->in_used, STREAM_IN - stream->in_used, &size);
+
+        if (result == TLS_WANT_READ) {
+            if (i > 0)
+                after_read(stream);
+            return;
+        }
+        if (result != TLS_DONE) {
+            learn_idle_limit(stream);
+            stream_close(stream, result == TLS_CLOSED  ? "closed by the upstream"
+                                 : stream->tls != NULL ? tls_error(stream->tls)
+                                                       : strerror(errno));
+            return;
+        }
+        stream->in_used += size;
+        if (!take_messages(stream))
+            return;
+    }
+    after_read(stream);
+    /* Octets may wait inside the TLS layer, where no event of the socket tells of them. */
+    if (stream->state >= STREAM_READY)
+        ev_feed_event(forward_of(stream)->loop, &stream->io, EV_READ);
+}
+
+/* Goes on with what the socket did not take. */
+static void continue_write(struct stream *stream)
+{
+    enum tls_result result = stream->tls != NULL ? tls_flush(stream->tls) : TLS_DONE;
+
+    if (result == TLS_WANT_WRITE)
+        return;
+    if (result != TLS_DONE) {
+        stream_close(stream, tls_error(stream->tls));
+        return;
+    }
+    stream->write_blocked = false;
+    watch(stream, EV_READ);
+    stream_flush(stream);
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct stream *stream = io->data;
+
+    (void)loop;
+    switch (stream->state) {
+    case STREAM_CONNECTING:
+        finish_connect(stream);
+        break;
+    case STREAM_HANDSHAKE:
+        continue_handshake(stream);
+        break;
+    case STREAM_READY:
+    case STREAM_DRAINING:
+        if ((revents & EV_WRITE) != 0 && stream->write_blocked)
+            continue_write(stream);
+        if ((revents & EV_READ) != 0 && stream->state >= STREAM_READY)
+            read_messages(stream);
+        break;
+    case STREAM_IDLE:
+        break;
+    }
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct stream *stream = timer->data;
+    uint64_t unused_ms = clock_ms() - stream->used_ms;
+
+    (void)loop, (void)revents;
+    if (stream->state < STREAM_READY) {
+        stream_close(stream, stream->state == STREAM_CONNECTING ? "connect timed out" : "handshake timed out");
+        return;
+    }
+    if (stream->outstanding == 0 && unused_ms >= stream->idle_ms) {
+        stream_close(stream, "idle");
+        return;
+    }
+    set_timer(stream, (double)(unused_ms < stream->idle_ms ? stream->idle_ms - unused_ms : stream->idle_ms) / 1000.);
+}
+
+static int open_socket(const struct endpoint *endpoint)
+{
+    int fd = socket(endpoint->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1;
+    unsigned user_timeout = STREAM_USER_TIMEOUT_MS;
+
+    if (fd < 0)
+        return -1;
+    /* Both are improvements, not needs: without them the stream works as well. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
+    if (connect(fd, &endpoint->any, endpoint->size) == 0 || errno == EINPROGRESS)
+        return fd;
+    int err = errno;
+    close(fd);
+    errno = err;
+    return -1;
+}
+
+void stream_open(struct stream *stream)
+{
+    struct forward *forward = forward_of(stream);
+
+    stream->events = 0;
+    stream->write_blocked = false;
+    stream->suspect = false;
+    stream->outstanding = 0;
+    stream->answers = 0;
+    stream->ticket_kept = false;
+    stream->in_used = 0;
+    stream->out_used = 0;
+    stream->proved_ms = 0;
+    metric_inc(forward->metrics, upstream_connects_total);
+    stream->fd = open_socket(&stream->address->endpoint);
+    if (stream->fd < 0) {
+        metric_inc(forward->metrics, upstream_connect_failures_total);
+        address_stream_closed(stream, false, strerror(errno));
+        return;
+    }
+    ev_init(&stream->timer, on_timer);
+    ev_io_init(&stream->io, on_io, stream->fd, EV_WRITE);
+    stream->timer.data = stream;
+    stream->io.data = stream;
+    set_state(stream, STREAM_CONNECTING);
+    set_timer(stream, STREAM_CONNECT_S);
+    watch(stream, EV_WRITE);
+}
+
+static void take_slot(struct stream *stream, struct attempt *attempt)
+{
+    do {
+        stream->next_slot = (uint16_t)((stream->next_slot + 1) % STREAM_SLOTS);
+        if (stream->next_slot == 0)
+            stream->turn++;
+    } while (stream->slots[stream->next_slot] != NULL);
+    stream->slots[stream->next_slot] = attempt;
+    stream->outstanding++;
+    attempt->id = (uint16_t)(stream->turn * STREAM_SLOTS + stream->next_slot);
+    attempt->stream = stream;
+    attempt->state = ATTEMPT_STREAM;
+    attempt->sent_us = clock_us();
+}
+
+bool stream_ask(struct stream *stream, struct attempt *attempt)
+{
+    uint8_t *at;
+    size_t size;
+
+    if (!stream_usable(stream))
+        return false;
+    if (STREAM_OUT - stream->out_used < 2 + MESSAGE_QUERY_MAX)
+        stream_flush(stream);
+    if (!stream_usable(stream) || STREAM_OUT - stream->out_used < 2 + MESSAGE_QUERY_MAX)
+        return false;
+    take_slot(stream, attempt);
+    if (!stream->dirty) {
+        stream->dirty = true;
+        stream->next_dirty = forward_of(stream)->dirty;
+        forward_of(stream)->dirty = stream;
+    }
+    at = stream->out + stream->out_used;
+    size = attempt_write(attempt, at + 2, MESSAGE_QUERY_MAX);
+    wire_put_u16(at, (uint16_t)size);
+    stream->out_used += 2 + size;
+    return true;
+}
+
+void stream_forget(struct stream *stream, struct attempt *attempt)
+{
+    stream->slots[attempt->id % STREAM_SLOTS] = NULL;
+    stream->outstanding--;
+    attempt->stream = NULL;
+    attempt->state = ATTEMPT_FREE;
+}
+
+/* Bare TCP has no layer that keeps what the socket does not take: the rest moves to the front. */
+static enum tls_result write_socket(struct stream *stream)
+{
+    ssize_t n;
+
+    if (stream->tls != NULL) {
+        enum tls_result result = tls_write(stream->tls, stream->out, stream->out_used);
+
+        stream->out_used = 0;
+        return result;
+    }
+    n = send(stream->fd, stream->out, stream->out_used, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        return TLS_FAILED;
+    if (n < 0)
+        n = 0;
+    stream->out_used -= (size_t)n;
+    memmove(stream->out, stream->out + n, stream->out_used);
+    return stream->out_used > 0 ? TLS_WANT_WRITE : TLS_DONE;
+}
+
+void stream_flush(struct stream *stream)
+{
+    if (stream->out_used == 0 || stream->write_blocked || stream->state < STREAM_READY)
+        return;
+    stream->used_ms = clock_ms();
+    switch (write_socket(stream)) {
+    case TLS_DONE:
+        break;
+    case TLS_WANT_WRITE:
+        stream->write_blocked = true;
+        watch(stream, EV_READ | EV_WRITE);
+        break;
+    default:
+        stream_close(stream, stream->tls != NULL ? tls_error(stream->tls) : strerror(errno));
+    }
+}
+
+void stream_set_idle(struct stream *stream, uint32_t idle_ms)
+{
+    if (stream->idle_ms == idle_ms)
+        return;
+    stream->idle_ms = idle_ms;
+    set_timer(stream, idle_ms / 1000.);
+}
+
+void stream_drain(struct stream *stream)
+{
+    if (stream->state != STREAM_READY)
+        return;
+    if (stream->outstanding == 0) {
+        stream_close(stream, "drained");
+        return;
+    }
+    set_state(stream, STREAM_DRAINING);
+}
