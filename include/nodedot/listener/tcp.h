@@ -1,0 +1,120 @@
+/* tcp.h - queries over TCP: pipelined, answered in any order (RFC 7766).
+ *
+ * Limits: connections in all and per client (quota.h), both shared by all threads; TCP_UNANSWERED queries out on a
+ *         connection, then it is not read until answers left; tcp-idle seconds without a whole message, or without
+ *         progress of a slow reader, end it. At the limit the connection of this thread that has been idle longest
+ *         makes room, if it has nothing outstanding.
+ * Memory: tcp-connections objects of TCP_IN octets, and TCP_OUTPUTS buffers of TCP_OUT octets for answers that wait
+ *         to be written; a connection holds one only while it has such answers. Pages that are not used cost
+ *         nothing.
+ * Writes: all answers of one turn of the loop leave in one write.
+ */
+#ifndef NODEDOT_LISTENER_TCP_H
+#define NODEDOT_LISTENER_TCP_H
+
+#include "nodedot/base/pool.h"
+#include "nodedot/config/config.h"
+#include "nodedot/listener/client.h"
+#include "nodedot/listener/quota.h"
+#include "nodedot/observe/metrics.h"
+
+#include <ev.h>
+#include <stdbool.h>
+
+/* Longest query that is read whole; of a longer one the header is answered with FORMERR and the rest is passed over. A
+ * query with every option that we know takes less than 600 octets. Also the octets of pipelined queries that one read
+ * takes. */
+#define TCP_IN 4096
+/* Answers waiting for a slow reader: one of full length while another is written. */
+#define TCP_OUT (2 * (MESSAGE_MAX_OCTETS + 2))
+/* Connections with unwritten answers at the same time, a thread; 32 MiB if all were full. */
+#define TCP_OUTPUTS 256
+/* Queries of one connection that wait for an answer. */
+#define TCP_UNANSWERED 128
+
+enum tcp_state {
+    TCP_FREE,
+    TCP_OPEN,
+    TCP_FINISHING /* the peer sent FIN, or we drain: answers go out, then it closes */
+};
+
+struct tcp_output {
+    size_t begin, end;       /* octets of data that wait to be written */
+    uint8_t data[TCP_OUT];
+};
+
+struct tcp_connection {
+    void *pool_link; /* a released object is still asked for its serial */
+    struct tcp_listener *listener;
+    struct tcp_connection *newer, *older; /* by the time of last use */
+    struct tcp_connection *next_dirty;
+    struct tcp_output *output; /* NULL: nothing to write */
+    ev_io io;
+    struct endpoint endpoint;
+    enum tcp_state state;
+    uint32_t serial;
+    int events;
+    bool dirty;
+    bool over;             /* close at the next flush: never inside a callback that still uses it */
+    unsigned unanswered;
+    uint64_t used_ms;      /* last whole message, or progress in writing */
+    size_t skip;           /* octets left of a query that is too long */
+    size_t in_used;
+    uint8_t in[TCP_IN];
+};
+
+/* What a thread's TCP connections share. */
+struct tcp_listener {
+    struct ev_loop *loop;
+    struct metrics *metrics;
+    client_query *on_query;
+    client_allowed *allowed;
+    void *owner;
+    struct quota *quota;
+    uint64_t idle_ms;
+    ev_io accepts[CONFIG_LISTENS];
+    size_t accept_count;
+    ev_timer sweep;
+    struct pool connections, outputs;
+    struct tcp_connection *newest, *oldest;
+    struct tcp_connection *dirty;
+    size_t open;
+    uint32_t serial;
+    bool draining;
+    uint64_t drain_quiet_ms;
+};
+
+struct tcp_setup {
+    struct ev_loop *loop;
+    struct metrics *metrics;
+    struct quota *quota;
+    const struct config *config;
+    client_query *on_query;
+    client_allowed *allowed;
+    void *owner;
+};
+
+/* Takes all memory. False: there is none. */
+bool tcp_init(struct tcp_listener *listener, const struct tcp_setup *setup);
+/* Adds a listening, non-blocking socket, which stays the caller's. */
+void tcp_add(struct tcp_listener *listener, int fd);
+void tcp_start(struct tcp_listener *listener);
+
+/* Accepts no more. Connections close when they are answered and have been quiet for a moment, so that what was sent
+ * before the client saw them close is still read; at_once: without that moment. */
+void tcp_drain(struct tcp_listener *listener, bool at_once);
+
+/* Writes what is queued. Call before the loop sleeps. */
+void tcp_flush(struct tcp_listener *listener);
+
+/* Is no connection open? */
+bool tcp_is_idle(const struct tcp_listener *listener);
+
+/* Closes everything at once and gives back the memory. */
+void tcp_close(struct tcp_listener *listener);
+
+/* See client_begin() and client_commit(). */
+uint8_t *tcp_begin(struct tcp_connection *connection, uint32_t serial, size_t *capacity);
+void tcp_commit(struct tcp_connection *connection, size_t size);
+
+#endif

@@ -1,0 +1,470 @@
+#include "nodedot/listener/tcp.h"
+
+#include "nodedot/base/clock.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Connections accepted in one turn before queries have theirs. */
+#define TCP_ACCEPTS 16
+/* How often idle connections are looked for. */
+#define TCP_SWEEP_S 0.25
+/* While draining, a connection is closed when it has been quiet for so long: queries sent before it saw our going are
+ * read. */
+#define TCP_DRAIN_QUIET_MS 300
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents);
+
+/* ---- list by last use ---- */
+
+static void list_remove(struct tcp_connection *c)
+{
+    struct tcp_listener *listener = c->listener;
+
+    if (c->newer != NULL)
+        c->newer->older = c->older;
+    else
+        listener->newest = c->older;
+    if (c->older != NULL)
+        c->older->newer = c->newer;
+    else
+        listener->oldest = c->newer;
+}
+
+static void list_push(struct tcp_connection *c)
+{
+    struct tcp_listener *listener = c->listener;
+
+    c->newer = NULL;
+    c->older = listener->newest;
+    if (listener->newest != NULL)
+        listener->newest->newer = c;
+    else
+        listener->oldest = c;
+    listener->newest = c;
+}
+
+static void touch(struct tcp_connection *c)
+{
+    c->used_ms = clock_ms();
+    if (c->listener->newest == c)
+        return;
+    list_remove(c);
+    list_push(c);
+}
+
+/* ---- life of a connection ---- */
+
+static void watch(struct tcp_connection *c, int events)
+{
+    if (c->events == events)
+        return;
+    ev_io_stop(c->listener->loop, &c->io);
+    ev_io_set(&c->io, c->io.fd, events);
+    if (events != 0)
+        ev_io_start(c->listener->loop, &c->io);
+    c->events = events;
+}
+
+static void release_output(struct tcp_connection *c)
+{
+    if (c->output == NULL)
+        return;
+    pool_release(&c->listener->outputs, c->output);
+    c->output = NULL;
+}
+
+static void close_connection(struct tcp_connection *c)
+{
+    struct tcp_listener *listener = c->listener;
+
+    watch(c, 0);
+    close(c->io.fd);
+    release_output(c);
+    list_remove(c);
+    quota_release(listener->quota, &c->endpoint);
+    c->state = TCP_FREE;
+    c->serial = 0;
+    pool_release(&listener->connections, c);
+    listener->open--;
+    metric_set(listener->metrics, tcp_connections, listener->open);
+}
+
+static void mark_dirty(struct tcp_connection *c)
+{
+    if (c->dirty)
+        return;
+    c->dirty = true;
+    c->next_dirty = c->listener->dirty;
+    c->listener->dirty = c;
+}
+
+/* Closes it before the loop sleeps: the caller, or the caller's caller, may still use it. */
+static void close_later(struct tcp_connection *c)
+{
+    c->over = true;
+    mark_dirty(c);
+}
+
+static size_t unwritten(const struct tcp_connection *c)
+{
+    return c->output != NULL ? c->output->end - c->output->begin : 0;
+}
+
+/* What to wait for: room to write when answers wait, queries when there is room for their answers. */
+static void update_events(struct tcp_connection *c)
+{
+    int events = unwritten(c) > 0 ? EV_WRITE : 0;
+
+    if (c->state == TCP_OPEN && c->unanswered < TCP_UNANSWERED && unwritten(c) <= MESSAGE_MAX_OCTETS)
+        events |= EV_READ;
+    watch(c, events);
+}
+
+/* False: the connection is broken. */
+static bool write_answers(struct tcp_connection *c)
+{
+    struct tcp_output *output = c->output;
+    ssize_t n;
+
+    if (unwritten(c) == 0)
+        return true;
+    n = send(c->io.fd, output->data + output->begin, output->end - output->begin, MSG_NOSIGNAL);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    output->begin += (size_t)n;
+    if (n > 0)
+        touch(c);
+    if (output->begin == output->end)
+        release_output(c);
+    return true;
+}
+
+/* ---- answers ---- */
+
+/* Room for one more answer behind those that wait; NULL when the reader is too slow or no buffer is left. */
+static uint8_t *output_room(struct tcp_connection *c, size_t *capacity)
+{
+    if (c->output == NULL) {
+        c->output = pool_take(&c->listener->outputs);
+        if (c->output == NULL)
+            return NULL;
+        c->output->begin = 0;
+        c->output->end = 0;
+    }
+    if (TCP_OUT - c->output->end < MESSAGE_MAX_OCTETS + 2) {
+        if (!write_answers(c))
+            return NULL;
+        if (c->output == NULL)
+            return output_room(c, capacity);
+        memmove(c->output->data, c->output->data + c->output->begin, unwritten(c));
+        c->output->end -= c->output->begin;
+        c->output->begin = 0;
+        if (TCP_OUT - c->output->end < MESSAGE_MAX_OCTETS + 2)
+            return NULL;
+    }
+    *capacity = MESSAGE_MAX_OCTETS;
+    return c->output->data + c->output->end + 2;
+}
+
+static void append_answer(struct tcp_connection *c, size_t size)
+{
+    wire_put_u16(c->output->data + c->output->end, (uint16_t)size);
+    c->output->end += 2 + size;
+    metric_inc(c->listener->metrics, answers_total);
+}
+
+uint8_t *tcp_begin(struct tcp_connection *c, uint32_t serial, size_t *capacity)
+{
+    uint8_t *out;
+
+    if (c->serial != serial || c->over) {
+        metric_inc(c->listener->metrics, dropped_client_gone_total);
+        return NULL;
+    }
+    out = output_room(c, capacity);
+    if (out == NULL) {
+        metric_inc(c->listener->metrics, dropped_send_total);
+        metric_inc(c->listener->metrics, tcp_idle_closed_total);
+        close_later(c);
+    }
+    return out;
+}
+
+void tcp_commit(struct tcp_connection *c, size_t size)
+{
+    if (size > 0)
+        append_answer(c, size);
+    c->unanswered--;
+    touch(c);
+    mark_dirty(c);
+}
+
+/* ---- queries ---- */
+
+/* False: the connection is to be closed. */
+static bool handle_query(struct tcp_connection *c, const uint8_t *message, size_t size)
+{
+    struct tcp_listener *listener = c->listener;
+    struct client client = {.endpoint = c->endpoint, .tcp = c, .serial = c->serial};
+    size_t capacity;
+    uint8_t *out = output_room(c, &capacity);
+    ssize_t answer;
+
+    if (out == NULL) {
+        metric_inc(listener->metrics, tcp_idle_closed_total);
+        return false;
+    }
+    answer = listener->on_query(listener->owner, &client, message, size, out, capacity);
+    if (answer > 0)
+        append_answer(c, (size_t)answer);
+    else if (answer == CLIENT_LATER)
+        c->unanswered++;
+    return true;
+}
+
+/* Passes over the rest of a query that is too long. Returns the octets of the buffer that belonged to it. */
+static size_t skip_rest(struct tcp_connection *c)
+{
+    size_t n = c->skip < c->in_used ? c->skip : c->in_used;
+
+    c->skip -= n;
+    return n;
+}
+
+/* Hands on whole messages; one that cannot fit is judged by its beginning, which makes it FORMERR. False: close. */
+static bool handle_input(struct tcp_connection *c)
+{
+    size_t at = skip_rest(c);
+    bool whole = false;
+
+    while (c->in_used - at >= 2 && c->unanswered < TCP_UNANSWERED && unwritten(c) <= MESSAGE_MAX_OCTETS) {
+        size_t size = wire_get_u16(c->in + at);
+        size_t there = c->in_used - at - 2;
+
+        if (there < size && !(size > TCP_IN - 2 && at == 0 && c->in_used == TCP_IN))
+            break;
+        if (!handle_query(c, c->in + at + 2, there < size ? there : size))
+            return false;
+        whole = true;
+        c->skip = there < size ? size - there : 0;
+        at += 2 + (there < size ? there : size);
+    }
+    c->in_used -= at;
+    memmove(c->in, c->in + at, c->in_used);
+    if (whole)
+        touch(c); /* RFC 7766 section 6.2.3: only a full message restarts the idle timer */
+    return true;
+}
+
+/* Queries that waited in the buffer for room come first; their answers leave with the others. */
+static void flush_connection(struct tcp_connection *c)
+{
+    size_t before;
+
+    do {
+        before = c->in_used;
+        if (!c->over && !handle_input(c))
+            c->over = true;
+        if (c->over || !write_answers(c)) {
+            close_connection(c);
+            return;
+        }
+    } while (c->in_used < before && unwritten(c) == 0);
+    if (c->state == TCP_FINISHING && c->unanswered == 0 && unwritten(c) == 0)
+        close_connection(c);
+    else
+        update_events(c);
+}
+
+void tcp_flush(struct tcp_listener *listener)
+{
+    while (listener->dirty != NULL) {
+        struct tcp_connection *c = listener->dirty;
+
+        listener->dirty = c->next_dirty;
+        c->dirty = false;
+        flush_connection(c);
+    }
+}
+
+static void read_queries(struct tcp_connection *c)
+{
+    ssize_t n = recv(c->io.fd, c->in + c->in_used, TCP_IN - c->in_used, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n < 0) {
+        c->over = true;
+        return;
+    }
+    if (n == 0) /* the peer may still read what it asked for */
+        c->state = TCP_FINISHING;
+    c->in_used += (size_t)n;
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct tcp_connection *c = io->data;
+
+    (void)loop;
+    if ((revents & EV_READ) != 0)
+        read_queries(c);
+    mark_dirty(c);
+}
+
+/* ---- accepting ---- */
+
+static bool closable(const struct tcp_connection *c)
+{
+    return c->unanswered == 0 && unwritten(c) == 0 && c->in_used == 0;
+}
+
+/* Makes room by closing the connection that has been idle longest. */
+static bool evict_idle(struct tcp_listener *listener)
+{
+    for (struct tcp_connection *c = listener->oldest; c != NULL; c = c->newer) {
+        if (!closable(c) || c->dirty)
+            continue;
+        metric_inc(listener->metrics, tcp_idle_closed_total);
+        close_connection(c);
+        return true;
+    }
+    return false;
+}
+
+static bool grant(struct tcp_listener *listener, const struct endpoint *endpoint)
+{
+    enum quota_verdict verdict;
+
+    if (!listener->allowed(listener->owner, endpoint))
+        return false; /* counted there */
+    verdict = quota_take(listener->quota, endpoint);
+    if (verdict == QUOTA_TOTAL_FULL && evict_idle(listener))
+        verdict = quota_take(listener->quota, endpoint);
+    if (verdict == QUOTA_GRANTED)
+        return true;
+    metric_inc(listener->metrics, tcp_refused_total);
+    return false;
+}
+
+static void begin_connection(struct tcp_listener *listener, int fd, const struct endpoint *endpoint)
+{
+    struct tcp_connection *c = pool_take(&listener->connections); /* the quota granted it */
+    int on = 1;
+
+    memset(c, 0, offsetof(struct tcp_connection, in));
+    c->listener = listener;
+    c->endpoint = *endpoint;
+    c->state = TCP_OPEN;
+    c->serial = ++listener->serial != 0 ? listener->serial : ++listener->serial; /* 0 is nobody's */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));             /* works without, only slower */
+    ev_io_init(&c->io, on_io, fd, EV_READ);
+    c->io.data = c;
+    c->used_ms = clock_ms();
+    list_push(c);
+    watch(c, EV_READ);
+    listener->open++;
+    metric_inc(listener->metrics, tcp_accepted_total);
+    metric_set(listener->metrics, tcp_connections, listener->open);
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct tcp_listener *listener = io->data;
+
+    (void)loop, (void)revents;
+    for (int i = 0; i < TCP_ACCEPTS; i++) {
+        struct endpoint endpoint = {.size = sizeof(endpoint.v6)};
+        int fd = accept4(io->fd, &endpoint.any, &endpoint.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0)
+            return; /* none waits, or no descriptor is free: then it is tried again when one was closed */
+        if (grant(listener, &endpoint))
+            begin_connection(listener, fd, &endpoint);
+        else
+            close(fd);
+    }
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct tcp_listener *listener = timer->data;
+    uint64_t now = clock_ms();
+    uint64_t limit = listener->draining ? listener->drain_quiet_ms : listener->idle_ms;
+
+    (void)loop, (void)revents;
+    for (struct tcp_connection *c = listener->oldest, *next; c != NULL && now - c->used_ms >= limit; c = next) {
+        next = c->newer;
+        /* Who waits for us is not idle; who does not take what we have, or sends no whole query, is. */
+        if (c->unanswered > 0 && unwritten(c) == 0)
+            continue;
+        if (listener->draining && !closable(c) && now - c->used_ms < listener->idle_ms)
+            continue;
+        metric_inc(listener->metrics, tcp_idle_closed_total);
+        close_later(c);
+    }
+    tcp_flush(listener);
+}
+
+bool tcp_init(struct tcp_listener *listener, const struct tcp_setup *setup)
+{
+    memset(listener, 0, sizeof(*listener));
+    listener->loop = setup->loop;
+    listener->metrics = setup->metrics;
+    listener->quota = setup->quota;
+    listener->on_query = setup->on_query;
+    listener->allowed = setup->allowed;
+    listener->owner = setup->owner;
+    listener->idle_ms = (uint64_t)setup->config->tcp_idle * 1000;
+    if (!pool_init(&listener->connections, setup->config->tcp_connections, sizeof(struct tcp_connection)) ||
+        !pool_init(&listener->outputs, TCP_OUTPUTS, sizeof(struct tcp_output)))
+        return false;
+    ev_init(&listener->sweep, on_sweep);
+    listener->sweep.data = listener;
+    return true;
+}
+
+void tcp_add(struct tcp_listener *listener, int fd)
+{
+    ev_io *io = &listener->accepts[listener->accept_count++];
+
+    ev_io_init(io, on_accept, fd, EV_READ);
+    io->data = listener;
+}
+
+void tcp_start(struct tcp_listener *listener)
+{
+    for (size_t i = 0; i < listener->accept_count; i++)
+        ev_io_start(listener->loop, &listener->accepts[i]);
+    ev_timer_set(&listener->sweep, TCP_SWEEP_S, TCP_SWEEP_S);
+    ev_timer_start(listener->loop, &listener->sweep);
+}
+
+void tcp_drain(struct tcp_listener *listener, bool at_once)
+{
+    listener->draining = true;
+    listener->drain_quiet_ms = at_once ? 0 : TCP_DRAIN_QUIET_MS;
+    for (size_t i = 0; i < listener->accept_count; i++)
+        ev_io_stop(listener->loop, &listener->accepts[i]);
+}
+
+bool tcp_is_idle(const struct tcp_listener *listener)
+{
+    return listener->open == 0;
+}
+
+void tcp_close(struct tcp_listener *listener)
+{
+    ev_timer_stop(listener->loop, &listener->sweep);
+    for (size_t i = 0; i < listener->accept_count; i++)
+        ev_io_stop(listener->loop, &listener->accepts[i]);
+    while (listener->oldest != NULL)
+        close_connection(listener->oldest);
+    pool_reset(&listener->connections);
+    pool_reset(&listener->outputs);
+}
