@@ -1,0 +1,49 @@
+/* admission.h - may this client ask, and how much?
+ *
+ * ACL:    deny before allow; who is in neither is refused.
+ * Rate:   a token bucket a client (IPv4 address or IPv6 /64): client-burst tokens, client-qps new ones a second. A
+ *         query without a token is answered REFUSED; one that is client-burst further over is dropped, and its
+ *         client blocked for client-block seconds, if that is not 0.
+ * Memory: a table of ADMISSION_SETS times ADMISSION_WAYS clients, taken only when a rate is set. In a full set, the
+ *         client that used least of its rate makes room, and never a blocked one: strangers cannot push out a heavy
+ *         user.
+ * Shared: by all threads of a resolver; a mutex for a group of sets.
+ */
+#ifndef NODEDOT_RESOLVER_ADMISSION_H
+#define NODEDOT_RESOLVER_ADMISSION_H
+
+#include "nodedot/base/endpoint.h"
+#include "nodedot/config/config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 16,384 clients in 640 KiB: a node runs a few hundred pods. */
+#define ADMISSION_SETS 2048
+#define ADMISSION_WAYS 8
+
+struct admission;
+
+enum admission_verdict {
+    ADMISSION_GRANTED,
+    ADMISSION_OUTSIDE, /* not in the ACL: no answer */
+    ADMISSION_BLOCKED, /* no answer */
+    ADMISSION_REFUSED, /* over its rate: REFUSED */
+    ADMISSION_DROPPED  /* far over its rate: no answer */
+};
+
+/* config must outlive it. NULL: no memory. */
+struct admission *admission_create(const struct config *config);
+void admission_destroy(struct admission *admission);
+
+/* Judges one query and takes its token. now_ms: clock_ms(). */
+enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, uint64_t now_ms);
+
+/* Judges a connection: granted, outside or blocked. Takes no token. */
+enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
+                                                  uint64_t now_ms);
+
+/* Does admission_check() grant everything? Then the caller need not read the clock for it. */
+bool admission_is_open(const struct admission *admission);
+
+#endif

@@ -1,0 +1,52 @@
+/* query.h - a query's life: admission, parsing, cache, local answers, zone, flight, answer.
+ *
+ * One engine a thread. Listeners call query_receive(); what cannot be answered at once waits, bounded by
+ * `in-flight`, for the forward layer's events. Every query that was received is answered, or dropped and counted by
+ * cause.
+ */
+#ifndef NODEDOT_RESOLVER_QUERY_H
+#define NODEDOT_RESOLVER_QUERY_H
+
+#include "nodedot/base/pool.h"
+#include "nodedot/cache/cache.h"
+#include "nodedot/config/config.h"
+#include "nodedot/forward/upstream.h"
+#include "nodedot/forward/zone.h"
+#include "nodedot/listener/client.h"
+#include "nodedot/observe/metrics.h"
+#include "nodedot/resolver/admission.h"
+
+#include <stdatomic.h>
+
+struct query_engine {
+    const struct config *config;
+    const struct zone_table *zones;
+    struct admission *admission;
+    _Atomic uint32_t *in_flight; /* queries that wait, over all threads */
+    struct cache *cache;
+    struct metrics *metrics;
+    struct pool queries;
+    struct forward forward;
+};
+
+/* Everything that the threads of a generation share. */
+struct query_setup {
+    const struct config *config;
+    const struct zone_table *zones;
+    struct admission *admission;
+    _Atomic uint32_t *in_flight;
+    void *cache;
+    struct forward_setup forward; /* events and owner are filled in here */
+};
+
+/* Takes all memory, reads trust anchors. False, and why in error (TLS_ERROR octets). */
+bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error);
+void query_engine_close(struct query_engine *engine);
+
+/* A client_query (client.h); owner is the engine. */
+client_query query_receive;
+
+/* A client_allowed (client.h). */
+client_allowed query_connection_allowed;
+
+#endif

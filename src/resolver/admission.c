@@ -1,0 +1,186 @@
+#include "nodedot/resolver/admission.h"
+
+#include "nodedot/base/hash.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens are counted in thousandths, so that a millisecond adds client-qps of them. */
+#define TOKEN 1000
+/* Sets that share a mutex: few enough mutexes, and workers that seldom wait for each other. */
+#define STRIPES 64
+
+struct bucket {
+    uint8_t client[ENDPOINT_CLIENT]; /* IPv4-mapped, or the /64 */
+    int64_t tokens;                  /* from -burst to +burst */
+    uint64_t filled_ms;              /* when tokens was right; 0: free */
+    uint64_t blocked_until_ms;
+};
+
+struct admission {
+    const struct config *config;
+    bool everybody; /* the ACL lets all in */
+    bool limited;
+    int64_t burst;
+    struct hash_key key;
+    pthread_mutex_t stripes[STRIPES];
+    struct bucket *buckets; /* ADMISSION_SETS * ADMISSION_WAYS */
+};
+
+static bool list_has(const struct access_list *list, const struct endpoint *client)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (network_contains(&list->networks[i], client))
+            return true;
+    }
+    return false;
+}
+
+static bool acl_allows(const struct admission *admission, const struct endpoint *client)
+{
+    return admission->everybody ||
+           (!list_has(&admission->config->deny, client) && list_has(&admission->config->allow, client));
+}
+
+static bool allows_everybody(const struct config *config)
+{
+    bool v4 = false;
+    bool v6 = false;
+
+    for (size_t i = 0; i < config->allow.count; i++) {
+        const struct network *network = &config->allow.networks[i];
+
+        v4 = v4 || (!network->v6 && network->bits == 0);
+        v6 = v6 || (network->v6 && network->bits == 0);
+    }
+    return v4 && v6 && config->deny.count == 0;
+}
+
+struct admission *admission_create(const struct config *config)
+{
+    struct admission *admission = calloc(1, sizeof(*admission));
+    uint32_t burst = config->client_burst != 0 ? config->client_burst : config->client_qps;
+
+    if (admission == NULL)
+        return NULL;
+    admission->config = config;
+    admission->everybody = allows_everybody(config);
+    admission->limited = config->client_qps != 0;
+    admission->burst = (int64_t)burst * TOKEN;
+    hash_key_random(&admission->key);
+    for (int i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&admission->stripes[i], NULL);
+    if (admission->limited)
+        admission->buckets = calloc((size_t)ADMISSION_SETS * ADMISSION_WAYS, sizeof(struct bucket));
+    if (admission->limited && admission->buckets == NULL) {
+        admission_destroy(admission);
+        return NULL;
+    }
+    return admission;
+}
+
+void admission_destroy(struct admission *admission)
+{
+    for (int i = 0; i < STRIPES; i++)
+        pthread_mutex_destroy(&admission->stripes[i]);
+    free(admission->buckets);
+    free(admission);
+}
+
+bool admission_is_open(const struct admission *admission)
+{
+    return admission->everybody && !admission->limited;
+}
+
+static void refill(const struct admission *admission, struct bucket *bucket, uint64_t now_ms)
+{
+    uint64_t passed = now_ms - bucket->filled_ms;
+    uint64_t enough = 2 * (uint64_t)admission->burst / admission->config->client_qps + 1; /* from the floor to full */
+
+    bucket->filled_ms = now_ms;
+    bucket->tokens += (int64_t)(passed < enough ? passed : enough) * admission->config->client_qps;
+    if (bucket->tokens > admission->burst)
+        bucket->tokens = admission->burst;
+}
+
+/* The client's bucket; a new one is full. Its mutex is held by the caller. */
+static struct bucket *find_bucket(struct admission *admission, struct bucket *set,
+                                  const uint8_t client[ENDPOINT_CLIENT], uint64_t now_ms)
+{
+    struct bucket *victim = NULL;
+
+    for (int i = 0; i < ADMISSION_WAYS; i++) {
+        struct bucket *bucket = &set[i];
+
+        if (bucket->filled_ms != 0 && memcmp(bucket->client, client, ENDPOINT_CLIENT) == 0) {
+            refill(admission, bucket, now_ms);
+            return bucket;
+        }
+        if (bucket->blocked_until_ms > now_ms)
+            continue;
+        if (bucket->filled_ms != 0)
+            refill(admission, bucket, now_ms);
+        else
+            bucket->tokens = admission->burst;
+        if (victim == NULL || bucket->filled_ms == 0 || bucket->tokens > victim->tokens)
+            victim = bucket;
+    }
+    if (victim == NULL)
+        return NULL; /* all are blocked: one more may pass until a block ends */
+    memcpy(victim->client, client, ENDPOINT_CLIENT);
+    victim->tokens = admission->burst;
+    victim->filled_ms = now_ms;
+    victim->blocked_until_ms = 0;
+    return victim;
+}
+
+static enum admission_verdict spend(const struct admission *admission, struct bucket *bucket, uint64_t now_ms)
+{
+    if (bucket->tokens >= TOKEN) {
+        bucket->tokens -= TOKEN;
+        return ADMISSION_GRANTED;
+    }
+    if (bucket->tokens - TOKEN >= -admission->burst) {
+        bucket->tokens -= TOKEN;
+        return ADMISSION_REFUSED;
+    }
+    if (admission->config->client_block != 0)
+        bucket->blocked_until_ms = now_ms + (uint64_t)admission->config->client_block * 1000;
+    return ADMISSION_DROPPED;
+}
+
+static enum admission_verdict check_rate(struct admission *admission, const struct endpoint *client, uint64_t now_ms,
+                                         bool connection)
+{
+    enum admission_verdict verdict = ADMISSION_GRANTED;
+    uint8_t key[ENDPOINT_CLIENT];
+    uint64_t set;
+    struct bucket *bucket;
+
+    endpoint_client_key(client, key);
+    set = hash_keyed(&admission->key, key, sizeof(key)) % ADMISSION_SETS;
+    pthread_mutex_lock(&admission->stripes[set % STRIPES]);
+    bucket = find_bucket(admission, &admission->buckets[set * ADMISSION_WAYS], key, now_ms);
+    if (bucket != NULL && bucket->blocked_until_ms > now_ms)
+        verdict = ADMISSION_BLOCKED;
+    else if (bucket != NULL && !connection)
+        verdict = spend(admission, bucket, now_ms);
+    pthread_mutex_unlock(&admission->stripes[set % STRIPES]);
+    return verdict;
+}
+
+enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, uint64_t now_ms)
+{
+    if (!acl_allows(admission, client))
+        return ADMISSION_OUTSIDE;
+    return admission->limited ? check_rate(admission, client, now_ms, false) : ADMISSION_GRANTED;
+}
+
+enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
+                                                  uint64_t now_ms)
+{
+    if (!acl_allows(admission, client))
+        return ADMISSION_OUTSIDE;
+    return admission->limited ? check_rate(admission, client, now_ms, true) : ADMISSION_GRANTED;
+}

@@ -1,0 +1,466 @@
+#include "nodedot/resolver/query.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/forward/flight.h"
+#include "nodedot/resolver/local.h"
+
+#include <string.h>
+
+/* Served for a stale record (RFC 8767 section 4). */
+#define STALE_TTL_S 30
+/* A failure is remembered for this (RFC 9520 section 3.2: 1 s to 5 min; what CoreDNS and clients' retries are used
+ * to). */
+#define FAILURE_TTL_S 5
+
+/* A client that waits for an answer. */
+struct query {
+    struct query *next; /* that waits for the same flight */
+    struct client client;
+    struct query_message message;
+    uint8_t question[QUESTION_MAX_OCTETS]; /* as the client wrote it */
+};
+
+/* ---- answers ---- */
+
+static void count_rcode(struct metrics *metrics, uint16_t flags)
+{
+    switch (flags & MESSAGE_RCODE) {
+    case RCODE_NOERROR:
+        metric_inc(metrics, answers_noerror_total);
+        break;
+    case RCODE_NXDOMAIN:
+        metric_inc(metrics, answers_nxdomain_total);
+        break;
+    case RCODE_SERVFAIL:
+        metric_inc(metrics, answers_servfail_total);
+        break;
+    case RCODE_REFUSED:
+        metric_inc(metrics, answers_refused_total);
+        break;
+    case RCODE_FORMERR:
+        metric_inc(metrics, answers_formerr_total);
+        break;
+    case RCODE_NOTIMP:
+        metric_inc(metrics, answers_notimp_total);
+        break;
+    default:
+        metric_inc(metrics, answers_other_total);
+    }
+}
+
+static ssize_t count_answer(const struct query_engine *engine, const uint8_t *answer, size_t size)
+{
+    uint16_t flags;
+
+    if (size < MESSAGE_HEADER)
+        return 0;
+    flags = wire_get_u16(answer + 2);
+    if ((flags & MESSAGE_TC) != 0)
+        metric_inc(engine->metrics, answers_truncated_total);
+    count_rcode(engine->metrics, flags);
+    return (ssize_t)size;
+}
+
+static struct answer_style style_for(const struct query_engine *engine, const struct client *client, enum ede ede)
+{
+    return (struct answer_style){
+        .udp = client->udp != NULL, .ede = ede, .keepalive_timeout = (uint16_t)(engine->config->tcp_idle * 10)};
+}
+
+static ssize_t error_answer(const struct query_engine *engine, const struct client *client,
+                            const struct query_message *message, const uint8_t *question, enum rcode rcode,
+                            enum ede ede, uint8_t *out, size_t capacity)
+{
+    struct answer_style style = style_for(engine, client, ede);
+
+    return count_answer(engine, out, answer_error(out, capacity, message, question, rcode, &style));
+}
+
+/* Makes the stored message in out an answer. */
+static ssize_t stored_answer(const struct query_engine *engine, const struct client *client,
+                             const struct query_message *message, const uint8_t *question, uint8_t *out, size_t size,
+                             size_t capacity, enum ede ede)
+{
+    struct answer_style style = style_for(engine, client, ede);
+
+    return count_answer(engine, out, answer_finish(out, size, capacity, message, question, &style));
+}
+
+static enum ede ede_of_hit(const struct cache_hit *hit, const uint8_t *answer)
+{
+    if (hit->kind == CACHE_FAILURE)
+        return EDE_CACHED_ERROR;
+    if (!hit->stale)
+        return EDE_NONE;
+    return (answer[3] & MESSAGE_RCODE) == RCODE_NXDOMAIN ? EDE_STALE_NXDOMAIN : EDE_STALE_ANSWER;
+}
+
+/* Answers from the cache. stale_ttl 0: only fresh. Returns 0 for a miss. */
+static ssize_t cached_answer(struct query_engine *engine, const struct cache_key *key, uint32_t stale_ttl,
+                             const struct client *client, const struct query_message *message, const uint8_t *question,
+                             uint8_t *out, size_t capacity)
+{
+    struct cache_hit hit;
+
+    if (!cache_lookup(engine->cache, key, clock_seconds(), stale_ttl, out, capacity, &hit))
+        return 0;
+    if (hit.stale)
+        metric_inc(engine->metrics, cache_stale_total);
+    return stored_answer(engine, client, message, question, out, hit.size, capacity, ede_of_hit(&hit, out));
+}
+
+/* ---- clients that wait ---- */
+
+static struct cache_key key_of_flight(const struct query_engine *engine, const struct flight *flight)
+{
+    return cache_key_of(engine->cache, &flight->question, flight->dnssec_ok, flight->checking_disabled);
+}
+
+/* Gives the query's place back after size octets were written for it. */
+static void finish_query(struct query_engine *engine, struct query *query, bool begun, ssize_t size)
+{
+    if (begun)
+        client_commit(&query->client, size > 0 ? (size_t)size : 0);
+    pool_release(&engine->queries, query);
+    atomic_fetch_sub_explicit(engine->in_flight, 1, memory_order_relaxed);
+    metric_add(engine->metrics, in_flight, -1);
+}
+
+static struct query *take_waiting(struct flight *flight)
+{
+    struct query *query = flight->waiting;
+
+    if (query != NULL)
+        flight->waiting = query->next;
+    return query;
+}
+
+static void on_failed(void *owner, struct flight *flight, enum ede why)
+{
+    struct query_engine *engine = owner;
+    struct cache_key key = key_of_flight(engine, flight);
+    struct query *query;
+
+    while ((query = take_waiting(flight)) != NULL) {
+        size_t capacity;
+        uint8_t *out = client_begin(&query->client, &capacity);
+        ssize_t size = 0;
+
+        if (why == EDE_NOT_READY)
+            metric_inc(engine->metrics, interrupted_total);
+        if (out != NULL)
+            size = cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out,
+                                 capacity);
+        if (out != NULL && size == 0)
+            size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, why, out,
+                                capacity);
+        finish_query(engine, query, out != NULL, size);
+    }
+    /* What was never asked did not fail: when the upstream is back it must not find the name remembered as bad. */
+    if (why == EDE_NETWORK_ERROR && flight->asks > 0)
+        cache_store_failure(engine->cache, &key, FAILURE_TTL_S, clock_seconds());
+}
+
+static void on_late(void *owner, struct flight *flight)
+{
+    struct query_engine *engine = owner;
+    struct cache_key key = key_of_flight(engine, flight);
+    struct query *query;
+    struct query *kept = NULL;
+
+    while ((query = take_waiting(flight)) != NULL) {
+        size_t capacity;
+        uint8_t *out = client_begin(&query->client, &capacity);
+        ssize_t size = 0;
+
+        if (out != NULL)
+            size = cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out,
+                                 capacity);
+        if (out == NULL || size > 0) {
+            finish_query(engine, query, out != NULL, size);
+        } else { /* nothing stale: it goes on waiting; what was begun is simply not committed */
+            query->next = kept;
+            kept = query;
+        }
+    }
+    flight->waiting = kept;
+}
+
+static struct cache_limits limits_of(const struct query_engine *engine, const struct zone_config *zone)
+{
+    const struct config *config = engine->config;
+
+    return (struct cache_limits){
+        .min_ttl = config->min_ttl,
+        .max_ttl = config->max_ttl,
+        .negative_max_ttl = zone->negative_max_ttl != CONFIG_UNSET ? zone->negative_max_ttl : config->negative_max_ttl,
+        .stale_max = zone->stale_max != CONFIG_UNSET ? zone->stale_max : config->stale_max,
+    };
+}
+
+static void store_answer(struct query_engine *engine, struct flight *flight, const struct cache_key *key,
+                         const uint8_t *message, const struct answer_info *info, const uint16_t *ttl_offsets)
+{
+    struct cache_limits limits = limits_of(engine, flight->zone);
+    uint32_t now = clock_seconds();
+
+    if (info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN)
+        cache_store_failure(engine->cache, key, FAILURE_TTL_S, now);
+    else if (cache_store(engine->cache, key, message, info, ttl_offsets, &limits, now))
+        metric_inc(engine->metrics, cache_stores_total);
+}
+
+/* The upstream's own message, for an answer that the cache did not take. */
+static ssize_t direct_answer(const struct query_engine *engine, const struct query *query, const uint8_t *message,
+                             const struct answer_info *info, uint8_t *out, size_t capacity)
+{
+    enum ede ede = info->has_ede ? (enum ede)info->ede_code : EDE_NONE;
+    struct answer_style style = style_for(engine, &query->client, ede);
+
+    if (info->size_without_opt > capacity)
+        return error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_INVALID_DATA,
+                            out, capacity);
+    memcpy(out, message, info->size_without_opt);
+    wire_put_u16(out + 10, info->additional_count);
+    style.extended_rcode = (uint16_t)(info->rcode >> 4);
+    return count_answer(engine, out,
+                        answer_finish(out, info->size_without_opt, capacity, &query->message, query->question, &style));
+}
+
+/* All who wait get the answer as it lies in the cache, with the limits on TTLs applied, or as the upstream sent it.
+ * When the upstream failed, a stale answer is better (RFC 8767 section 5). */
+static void on_answered(void *owner, struct flight *flight, const uint8_t *message, const struct answer_info *info,
+                        const uint16_t *ttl_offsets)
+{
+    struct query_engine *engine = owner;
+    struct cache_key key = key_of_flight(engine, flight);
+    bool good = info->rcode == RCODE_NOERROR || info->rcode == RCODE_NXDOMAIN;
+    struct query *query;
+
+    store_answer(engine, flight, &key, message, info, ttl_offsets);
+    while ((query = take_waiting(flight)) != NULL) {
+        size_t capacity;
+        uint8_t *out = client_begin(&query->client, &capacity);
+        struct cache_hit hit;
+        ssize_t size = 0;
+
+        if (out != NULL &&
+            cache_lookup(engine->cache, &key, clock_seconds(), good ? 0 : STALE_TTL_S, out, capacity, &hit) &&
+            hit.kind != CACHE_FAILURE)
+            size = stored_answer(engine, &query->client, &query->message, query->question, out, hit.size, capacity,
+                                 ede_of_hit(&hit, out));
+        else if (out != NULL)
+            size = direct_answer(engine, query, message, info, out, capacity);
+        finish_query(engine, query, out != NULL, size);
+    }
+}
+
+static const struct forward_events events = {.answered = on_answered, .failed = on_failed, .late = on_late};
+
+/* ---- queries ---- */
+
+/* Takes a place among those that wait. NULL: in-flight is reached. */
+static struct query *keep_query(struct query_engine *engine, const struct client *client,
+                                const struct query_message *message, const uint8_t *question)
+{
+    struct query *query = NULL;
+
+    if (atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed) < engine->config->in_flight)
+        query = pool_take(&engine->queries);
+    if (query == NULL) {
+        atomic_fetch_sub_explicit(engine->in_flight, 1, memory_order_relaxed);
+        metric_inc(engine->metrics, in_flight_refused_total);
+        return NULL;
+    }
+    metric_inc(engine->metrics, in_flight);
+    query->client = *client;
+    query->message = *message;
+    memcpy(query->question, question, message->question_octets);
+    return query;
+}
+
+/* Joins an equal question that is on its way, or asks. False: nobody can be asked. */
+static bool join_or_ask(struct query_engine *engine, struct query *query, const struct cache_key *key,
+                        const struct zone_config *zone)
+{
+    struct inflight *inflight = &engine->forward.inflight;
+    struct flight *flight = inflight_find(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+
+    if (flight != NULL) {
+        metric_inc(engine->metrics, joined_total);
+        query->next = flight->waiting;
+        flight->waiting = query;
+        return true;
+    }
+    flight = inflight_take(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    if (flight == NULL)
+        return false;
+    query->next = NULL;
+    flight->waiting = query;
+    flight->zone = zone;
+    if (forward_ask(&engine->forward, flight, &engine->forward.upstreams[zone->upstream]))
+        return true;
+    inflight_release(inflight, flight);
+    return false;
+}
+
+static ssize_t ask_upstream(struct query_engine *engine, const struct client *client,
+                            const struct query_message *message, const uint8_t *question, const struct cache_key *key,
+                            const struct zone_config *zone, uint8_t *out, size_t capacity)
+{
+    struct query *query = keep_query(engine, client, message, question);
+    ssize_t size;
+
+    if (query != NULL && join_or_ask(engine, query, key, zone))
+        return CLIENT_LATER;
+    if (query != NULL)
+        finish_query(engine, query, false, 0);
+    size = cached_answer(engine, key, STALE_TTL_S, client, message, question, out, capacity);
+    if (size > 0)
+        return size;
+    return error_answer(engine, client, message, question, RCODE_SERVFAIL,
+                        query != NULL ? EDE_NO_REACHABLE_AUTHORITY : EDE_NOT_READY, out, capacity);
+}
+
+static enum local_zone local_zone_of(const struct query_engine *engine, const struct zone_config *zone)
+{
+    if (zone != NULL && zone->name.length > 1)
+        return LOCAL_ZONE_NAMED;
+    if (zone != NULL && engine->config->upstreams[zone->upstream].transport == TRANSPORT_PLAIN)
+        return LOCAL_ZONE_ROOT_PLAIN;
+    return LOCAL_ZONE_ROOT_DOT;
+}
+
+/* The cache had nothing fresh. */
+static ssize_t answer_miss(struct query_engine *engine, const struct client *client,
+                           const struct query_message *message, const uint8_t *question, const struct cache_key *key,
+                           uint8_t *out, size_t capacity)
+{
+    const struct zone_config *zone = zone_find(engine->zones, &message->question.qname);
+    struct answer_style style = style_for(engine, client, EDE_NONE);
+    size_t size = local_answer(message, question, local_zone_of(engine, zone), out, capacity, &style);
+
+    if (size > 0) {
+        metric_inc(engine->metrics, answers_local_total);
+        return count_answer(engine, out, size);
+    }
+    if (zone == NULL) /* no zone of the configuration covers the name */
+        return error_answer(engine, client, message, question, RCODE_REFUSED, EDE_NOT_AUTHORITATIVE, out, capacity);
+    metric_inc(engine->metrics, cache_misses_total);
+    return ask_upstream(engine, client, message, question, key, zone, out, capacity);
+}
+
+/* DESIGN, "What is refused, and how". */
+static ssize_t refuse(struct query_engine *engine, const struct client *client, enum query_verdict verdict,
+                      const struct query_message *message, const uint8_t *question, uint8_t *out, size_t capacity)
+{
+    static const struct {
+        enum rcode rcode;
+        enum ede ede;
+    } answers[] = {
+        [QUERY_NOTIMP] = {RCODE_NOTIMP, EDE_NONE},
+        [QUERY_FORMERR] = {RCODE_FORMERR, EDE_NONE},
+        [QUERY_BADVERS] = {RCODE_BADVERS, EDE_NONE},
+        [QUERY_REFUSED_CLASS] = {RCODE_REFUSED, EDE_NOT_SUPPORTED},
+        [QUERY_REFUSED_TRANSFER] = {RCODE_REFUSED, EDE_NOT_SUPPORTED},
+        [QUERY_REFUSED_NO_RD] = {RCODE_REFUSED, EDE_NOT_AUTHORITATIVE},
+    };
+
+    if (verdict == QUERY_DROP) {
+        metric_inc(engine->metrics, dropped_short_total);
+        return 0;
+    }
+    return error_answer(engine, client, message, question, answers[verdict].rcode, answers[verdict].ede, out, capacity);
+}
+
+/* False: no answer. */
+static bool count_refusal(struct query_engine *engine, enum admission_verdict verdict)
+{
+    switch (verdict) {
+    case ADMISSION_OUTSIDE:
+        metric_inc(engine->metrics, dropped_acl_total);
+        return false;
+    case ADMISSION_BLOCKED:
+        metric_inc(engine->metrics, dropped_blocked_total);
+        return false;
+    case ADMISSION_DROPPED:
+        metric_inc(engine->metrics, dropped_rate_total);
+        return false;
+    case ADMISSION_REFUSED:
+        metric_inc(engine->metrics, rate_limited_total);
+        return true;
+    case ADMISSION_GRANTED:
+        break;
+    }
+    return true;
+}
+
+bool query_connection_allowed(void *owner, const struct endpoint *endpoint)
+{
+    struct query_engine *engine = owner;
+
+    return admission_is_open(engine->admission) ||
+           count_refusal(engine, admission_check_connection(engine->admission, endpoint, clock_ms()));
+}
+
+ssize_t query_receive(void *owner, const struct client *client, const uint8_t *octets, size_t size, uint8_t *out,
+                      size_t capacity)
+{
+    struct query_engine *engine = owner;
+    enum admission_verdict admission = ADMISSION_GRANTED;
+    const uint8_t *question = octets + MESSAGE_HEADER;
+    struct query_message message;
+    enum query_verdict verdict;
+    struct cache_key key;
+    ssize_t answer;
+
+    if (client->udp != NULL)
+        metric_inc(engine->metrics, queries_udp_total);
+    else
+        metric_inc(engine->metrics, queries_tcp_total);
+    if (!admission_is_open(engine->admission)) {
+        admission = admission_check(engine->admission, &client->endpoint, clock_ms());
+        if (!count_refusal(engine, admission))
+            return 0;
+    }
+    verdict = query_parse(octets, size, &message);
+    if (verdict != QUERY_OK)
+        return refuse(engine, client, verdict, &message, question, out, capacity);
+    if (admission == ADMISSION_REFUSED)
+        return error_answer(engine, client, &message, question, RCODE_REFUSED, EDE_PROHIBITED, out, capacity);
+    key = cache_key_of(engine->cache, &message.question, message.edns.dnssec_ok, (message.flags & MESSAGE_CD) != 0);
+    answer = cached_answer(engine, &key, 0, client, &message, question, out, capacity);
+    if (answer > 0) {
+        metric_inc(engine->metrics, cache_hits_total);
+        return answer;
+    }
+    return answer_miss(engine, client, &message, question, &key, out, capacity);
+}
+
+/* ---- life ---- */
+
+bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error)
+{
+    struct forward_setup forward = setup->forward;
+
+    memset(engine, 0, offsetof(struct query_engine, forward));
+    engine->config = setup->config;
+    engine->zones = setup->zones;
+    engine->admission = setup->admission;
+    engine->in_flight = setup->in_flight;
+    engine->metrics = forward.metrics;
+    engine->cache = cache_open(setup->cache);
+    strcpy(error, "out of memory");
+    if (engine->cache == NULL || !pool_init(&engine->queries, setup->config->in_flight, sizeof(struct query)))
+        return false;
+    forward.events = &events;
+    forward.owner = engine;
+    return forward_init(&engine->forward, setup->config, &forward, error);
+}
+
+void query_engine_close(struct query_engine *engine)
+{
+    forward_close(&engine->forward);
+    pool_reset(&engine->queries);
+    cache_close(engine->cache);
+}

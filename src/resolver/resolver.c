@@ -1,0 +1,307 @@
+#include "nodedot/resolver/resolver.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/forward/revalidate.h"
+#include "nodedot/observe/log.h"
+#include "nodedot/resolver/sandbox.h"
+#include "nodedot/resolver/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How often readiness is judged when nothing wakes the thread: proofs age without an event. */
+#define CONTROL_TICK_S 0.1
+
+/* One generation: the main thread is the control thread. */
+struct resolver {
+    const struct resolver_start *start;
+    struct ev_loop *loop;
+    struct metrics *metrics; /* the control thread's block */
+    struct zone_table zones;
+    struct admission *admission;
+    struct quota *quota;
+    struct revalidator *revalidator;
+    struct cache *cache; /* for clearing and figures */
+    uint64_t evictions;  /* of the cache, as far as they are counted */
+    _Atomic uint32_t in_flight;
+    struct worker *workers;
+    unsigned worker_count;
+    bool ready;
+    bool ending;
+    ev_io channel;
+    ev_timer tick;
+    ev_async wake;
+};
+
+static struct metrics *metrics_of(const struct resolver *resolver, unsigned thread)
+{
+    return &resolver->start->status->slots[resolver->start->slot].threads[thread];
+}
+
+static void report(const struct resolver *resolver, enum resolver_report report)
+{
+    char octet = (char)report;
+
+    /* When the supervisor is gone, the channel's end of file says so. */
+    (void)send(resolver->start->channel, &octet, 1, MSG_NOSIGNAL);
+}
+
+static void order_workers(struct resolver *resolver, enum resolver_order order)
+{
+    for (unsigned i = 0; i < resolver->worker_count; i++)
+        worker_order(&resolver->workers[i], order);
+}
+
+static void end(struct resolver *resolver, enum resolver_order order)
+{
+    if (resolver->ending && order != RESOLVER_STOP)
+        return;
+    resolver->ending = true;
+    order_workers(resolver, order);
+}
+
+/* An identity changed, in any thread: everybody looks. */
+static void on_identity_changed(void *context)
+{
+    struct resolver *resolver = context;
+
+    for (unsigned i = 0; i < resolver->worker_count; i++)
+        worker_recheck(&resolver->workers[i]);
+    ev_async_send(resolver->loop, &resolver->wake);
+}
+
+static void on_worker_finished(void *context)
+{
+    struct resolver *resolver = context;
+
+    ev_async_send(resolver->loop, &resolver->wake);
+}
+
+static bool all_finished(const struct resolver *resolver)
+{
+    for (unsigned i = 0; i < resolver->worker_count; i++) {
+        if (!atomic_load(&resolver->workers[i].finished))
+            return false;
+    }
+    return true;
+}
+
+static void update_figures(struct resolver *resolver)
+{
+    struct cache_statistics statistics;
+
+    cache_statistics(resolver->cache, &statistics);
+    if (statistics.evictions > resolver->evictions && !resolver->ending)
+        metric_add(resolver->metrics, cache_evictions_total, statistics.evictions - resolver->evictions);
+    resolver->evictions = statistics.evictions;
+    metric_set(resolver->metrics, cache_entries, statistics.entries);
+    metric_set(resolver->metrics, cache_bytes, statistics.bytes);
+}
+
+static void update_ready(struct resolver *resolver)
+{
+    bool ready = revalidator_ready(resolver->revalidator);
+
+    if (ready == resolver->ready || resolver->ending)
+        return;
+    resolver->ready = ready;
+    report(resolver, ready ? RESOLVER_READY : RESOLVER_NOT_READY);
+}
+
+static void look_around(struct resolver *resolver)
+{
+    metric_set(resolver->metrics, heartbeat_ms, clock_ms());
+    update_ready(resolver);
+    if (all_finished(resolver))
+        ev_break(resolver->loop, EVBREAK_ALL);
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
+{
+    (void)loop, (void)revents;
+    look_around(async->data);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    (void)loop, (void)revents;
+    update_figures(timer->data);
+    look_around(timer->data);
+}
+
+static void on_channel(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct resolver *resolver = io->data;
+    char octet;
+    ssize_t n = recv(io->fd, &octet, 1, MSG_DONTWAIT);
+
+    (void)revents;
+    if (n < 0)
+        return;
+    if (n == 0) { /* the supervisor died: leave nothing behind */
+        ev_io_stop(loop, io);
+        end(resolver, RESOLVER_STOP);
+        return;
+    }
+    if (octet == RESOLVER_TAKE_OVER)
+        order_workers(resolver, RESOLVER_TAKE_OVER);
+    else if (octet == RESOLVER_DRAIN || octet == RESOLVER_STOP)
+        end(resolver, (enum resolver_order)octet);
+}
+
+static bool fail(const char *what, const char *reason)
+{
+    log_error("generation cannot start", log_s("step", what), log_s("reason", reason));
+    return false;
+}
+
+static bool init_workers(struct resolver *resolver)
+{
+    const struct resolver_start *start = resolver->start;
+    struct status_slot *slot = &start->status->slots[start->slot];
+    char error[TLS_ERROR];
+
+    resolver->workers = calloc(start->config->workers, sizeof(struct worker));
+    if (resolver->workers == NULL)
+        return fail("workers", "out of memory");
+    for (unsigned i = 0; i < start->config->workers; i++) {
+        struct worker_setup setup = {
+            .index = i,
+            .start = start,
+            .query = {.config = start->config,
+                      .zones = &resolver->zones,
+                      .admission = resolver->admission,
+                      .in_flight = &resolver->in_flight,
+                      .cache = start->cache,
+                      .forward = {.metrics = metrics_of(resolver, i),
+                                  .statuses = slot->addresses,
+                                  .changed = on_identity_changed,
+                                  .context = resolver}},
+            .quota = resolver->quota,
+            .on_finished = on_worker_finished,
+            .context = resolver,
+        };
+
+        if (!worker_init(&resolver->workers[i], &setup, error))
+            return fail("worker", error);
+        resolver->worker_count++;
+    }
+    return true;
+}
+
+/* One row for each address, in the order of the configuration. */
+static void init_status(struct resolver *resolver)
+{
+    const struct config *config = resolver->start->config;
+    struct status_slot *slot = &resolver->start->status->slots[resolver->start->slot];
+    uint32_t count = 0;
+
+    metrics_reset_gauges(slot);
+    atomic_store(&slot->address_count, 0);
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        for (size_t j = 0; j < config->upstreams[i].address_count; j++) {
+            struct address_status *status = &slot->addresses[count++];
+
+            memset(status, 0, sizeof(*status));
+            strcpy(status->upstream, config->upstreams[i].name);
+            status->endpoint = config->upstreams[i].addresses[j];
+            atomic_store(&status->since_ms, clock_ms());
+        }
+    }
+    atomic_store(&slot->address_count, count);
+}
+
+static bool init_shared(struct resolver *resolver)
+{
+    const struct config *config = resolver->start->config;
+    struct status_slot *slot = &resolver->start->status->slots[resolver->start->slot];
+    struct cache_statistics statistics;
+    char error[TLS_ERROR];
+
+    resolver->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    resolver->admission = admission_create(config);
+    resolver->quota = quota_create(config->tcp_connections, config->tcp_connections_per_client);
+    resolver->cache = cache_open(resolver->start->cache);
+    if (resolver->loop == NULL || resolver->admission == NULL || resolver->quota == NULL || resolver->cache == NULL)
+        return fail("control", "out of memory");
+    if (resolver->start->clear_cache)
+        cache_clear(resolver->cache);
+    cache_statistics(resolver->cache, &statistics);
+    resolver->evictions = statistics.evictions;
+    zone_table_init(&resolver->zones, config);
+    init_status(resolver);
+    resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, resolver->metrics,
+                                               on_identity_changed, resolver, error);
+    if (resolver->revalidator == NULL)
+        return fail("revalidation", error);
+    return true;
+}
+
+static void init_watchers(struct resolver *resolver)
+{
+    ev_io_init(&resolver->channel, on_channel, resolver->start->channel, EV_READ);
+    ev_timer_init(&resolver->tick, on_tick, CONTROL_TICK_S, CONTROL_TICK_S);
+    ev_async_init(&resolver->wake, on_wake);
+    resolver->channel.data = resolver;
+    resolver->tick.data = resolver;
+    resolver->wake.data = resolver;
+    ev_io_start(resolver->loop, &resolver->channel);
+    ev_timer_start(resolver->loop, &resolver->tick);
+    ev_async_start(resolver->loop, &resolver->wake);
+}
+
+/* The supervisor says what happens; a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group. */
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP};
+
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        signal(ignored[i], SIG_IGN);
+}
+
+static bool start_threads(struct resolver *resolver)
+{
+    for (unsigned i = 0; i < resolver->worker_count; i++) {
+        if (!worker_start(&resolver->workers[i]))
+            return fail("thread", "no thread could be made");
+    }
+    return true;
+}
+
+int resolver_run(const struct resolver_start *start)
+{
+    static struct resolver resolver; /* the process runs one generation, and large things do not belong on a stack */
+
+    memset(&resolver, 0, sizeof(resolver));
+    resolver.start = start;
+    resolver.metrics = metrics_of(&resolver, start->config->workers);
+    ignore_signals();
+    sandbox_raise_limits();
+    if (!tls_global_init()) {
+        fail("tls", "wolfSSL does not start");
+        return RESOLVER_EXIT_FAILED;
+    }
+    if (!init_shared(&resolver) || !init_workers(&resolver) || !sandbox_enter(start->config->user))
+        return RESOLVER_EXIT_FAILED;
+    init_watchers(&resolver);
+    if (!start_threads(&resolver))
+        return RESOLVER_EXIT_FAILED;
+    if (start->take_over)
+        order_workers(&resolver, RESOLVER_TAKE_OVER);
+    report(&resolver, RESOLVER_SERVING);
+    revalidator_start(resolver.revalidator);
+    ev_run(resolver.loop, 0);
+    metric_set(resolver.metrics, heartbeat_ms, 0);
+    for (unsigned i = 0; i < resolver.worker_count; i++)
+        worker_join(&resolver.workers[i]);
+    revalidator_destroy(resolver.revalidator);
+    cache_close(resolver.cache);
+    quota_destroy(resolver.quota);
+    admission_destroy(resolver.admission);
+    free(resolver.workers);
+    ev_loop_destroy(resolver.loop);
+    return RESOLVER_EXIT_DONE;
+}
