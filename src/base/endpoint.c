@@ -196,7 +196,12 @@ bool network_parse(const char *text, struct network *out)
     if (slash != NULL && !parse_number(slash, size, &bits))
         return false;
     out->bits = (uint8_t)bits;
-    if (out->v6)
+    if (out->v6 && out->bits >= 96 && IN6_IS_ADDR_V4MAPPED(&endpoint.v6.sin6_addr)) {
+        out->v6 = false; /* as network_contains() counts it */
+        out->bits = (uint8_t)(out->bits - 96);
+        size = 32;
+        memcpy(out->bytes, endpoint.v6.sin6_addr.s6_addr + 12, 4);
+    } else if (out->v6)
         memcpy(out->bytes, &endpoint.v6.sin6_addr, 16);
     else
         memcpy(out->bytes, &endpoint.v4.sin_addr, 4);
