@@ -295,8 +295,8 @@ static void hit_fill(struct cache_hit *hit, const struct record *record, uint32_
         used && !hit->stale && hit->kind != CACHE_FAILURE && hit->ttl_left <= record->life / PREFETCH_PART;
 }
 
-bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
-                  size_t capacity, struct cache_hit *hit)
+static bool lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
+                   size_t capacity, struct cache_hit *hit, bool use)
 {
     struct ring_cursor cursor = ring_find(&cache->shards[shard_number(cache, key->hash)].ring, key->hash);
     struct record record;
@@ -312,8 +312,20 @@ bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now
     if (record.message_size > capacity || !record_is_servable(&record, now) || (stale && stale_ttl == 0) ||
         !ttls_lower(&cursor, &record, out, age, stale ? stale_ttl : 0))
         return false;
-    hit_fill(hit, &record, age, ring_mark_used(&cursor));
+    hit_fill(hit, &record, age, use && ring_mark_used(&cursor));
     return true;
+}
+
+bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
+                  size_t capacity, struct cache_hit *hit)
+{
+    return lookup(cache, key, now, stale_ttl, out, capacity, hit, true);
+}
+
+bool cache_read_back(struct cache *cache, const struct cache_key *key, uint32_t now, uint8_t *out, size_t capacity,
+                     struct cache_hit *hit)
+{
+    return lookup(cache, key, now, 0, out, capacity, hit, false);
 }
 
 /* Finds the key's record for a writer. */

@@ -13,7 +13,7 @@
 #define OPERATIONS 250000 /* of each random run */
 #define KEYS       4096
 #define READERS    3
-#define WRITES     200000 /* of the run with threads */
+#define WRITES     100000 /* of the run with threads */
 
 /* The least bits of a linear congruence are poor: the upper half is used. */
 struct dice {

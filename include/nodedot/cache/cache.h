@@ -96,6 +96,11 @@ void cache_prefetch(const struct cache *cache, const struct cache_key *key);
 bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
                   size_t capacity, struct cache_hit *hit);
 
+/* The same for a fresh answer, but it does not count as use: for the clients whose question brought the answer that was
+ * stored a moment ago. Else everything in the cache would have been used, and nothing could be told from the rest. */
+bool cache_read_back(struct cache *cache, const struct cache_key *key, uint32_t now, uint8_t *out, size_t capacity,
+                     struct cache_hit *hit);
+
 /* Stores an upstream's answer: size_without_opt octets of message, with additional_count as ARCOUNT, for its life as
  * above. Nothing is stored for a life of 0, a truncated answer, a negative answer without SOA, RCODEs other than
  * NOERROR and NXDOMAIN, a question of another length than the key's, a message too large for a shard, or while the
