@@ -131,8 +131,10 @@ static bool write_answers(struct tcp_connection *c)
     struct tcp_output *output = c->output;
     ssize_t n;
 
-    if (unwritten(c) == 0)
+    if (unwritten(c) == 0) {
+        release_output(c); /* room was taken for an answer that comes later, or never */
         return true;
+    }
     n = send(c->io.fd, output->data + output->begin, output->end - output->begin, MSG_NOSIGNAL);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
@@ -191,6 +193,8 @@ uint8_t *tcp_begin(struct tcp_connection *c, uint32_t serial, size_t *capacity)
         metric_inc(c->listener->metrics, dropped_send_total);
         metric_inc(c->listener->metrics, tcp_idle_closed_total);
         close_later(c);
+    } else {
+        mark_dirty(c); /* so that the room is given back if nothing is committed */
     }
     return out;
 }
@@ -224,7 +228,7 @@ static bool handle_query(struct tcp_connection *c, const uint8_t *message, size_
         append_answer(c, (size_t)answer);
     else if (answer == CLIENT_LATER)
         c->unanswered++;
-    return true;
+    return answer != CLIENT_CLOSE;
 }
 
 /* Passes over the rest of a query that is too long. Returns the octets of the buffer that belonged to it. */
@@ -265,16 +269,18 @@ static bool handle_input(struct tcp_connection *c)
 static void flush_connection(struct tcp_connection *c)
 {
     size_t before;
+    bool full; /* so that queries had to wait for room */
 
     do {
         before = c->in_used;
+        full = unwritten(c) > MESSAGE_MAX_OCTETS;
         if (!c->over && !handle_input(c))
             c->over = true;
         if (c->over || !write_answers(c)) {
             close_connection(c);
             return;
         }
-    } while (c->in_used < before && unwritten(c) == 0);
+    } while ((c->in_used < before || full) && unwritten(c) <= MESSAGE_MAX_OCTETS);
     if (c->state == TCP_FINISHING && c->unanswered == 0 && unwritten(c) == 0)
         close_connection(c);
     else
@@ -294,8 +300,11 @@ void tcp_flush(struct tcp_listener *listener)
 
 static void read_queries(struct tcp_connection *c)
 {
-    ssize_t n = recv(c->io.fd, c->in + c->in_used, TCP_IN - c->in_used, 0);
+    ssize_t n;
 
+    if (c->in_used == TCP_IN)
+        return; /* they wait for room */
+    n = recv(c->io.fd, c->in + c->in_used, TCP_IN - c->in_used, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n < 0) {
@@ -373,6 +382,19 @@ static void begin_connection(struct tcp_listener *listener, int fd, const struct
     metric_set(listener->metrics, tcp_connections, listener->open);
 }
 
+/* No descriptor or memory is free: those who wait would wake us again and again. on_sweep() goes on. */
+static void pause_accepting(struct tcp_listener *listener)
+{
+    for (size_t i = 0; i < listener->accept_count; i++)
+        ev_io_stop(listener->loop, &listener->accepts[i]);
+}
+
+static void resume_accepting(struct tcp_listener *listener)
+{
+    for (size_t i = 0; i < listener->accept_count; i++)
+        ev_io_start(listener->loop, &listener->accepts[i]); /* nothing happens to one that runs */
+}
+
 static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct tcp_listener *listener = io->data;
@@ -382,8 +404,11 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
         struct endpoint endpoint = {.size = sizeof(endpoint.v6)};
         int fd = accept4(io->fd, &endpoint.any, &endpoint.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (fd < 0)
-            return; /* none waits, or no descriptor is free: then it is tried again when one was closed */
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                pause_accepting(listener);
+            return;
+        }
         if (grant(listener, &endpoint))
             begin_connection(listener, fd, &endpoint);
         else
@@ -409,6 +434,8 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
         close_later(c);
     }
     tcp_flush(listener);
+    if (!listener->draining)
+        resume_accepting(listener);
 }
 
 bool tcp_init(struct tcp_listener *listener, const struct tcp_setup *setup)
@@ -439,8 +466,7 @@ void tcp_add(struct tcp_listener *listener, int fd)
 
 void tcp_start(struct tcp_listener *listener)
 {
-    for (size_t i = 0; i < listener->accept_count; i++)
-        ev_io_start(listener->loop, &listener->accepts[i]);
+    resume_accepting(listener);
     ev_timer_set(&listener->sweep, TCP_SWEEP_S, TCP_SWEEP_S);
     ev_timer_start(listener->loop, &listener->sweep);
 }
@@ -449,8 +475,15 @@ void tcp_drain(struct tcp_listener *listener, bool at_once)
 {
     listener->draining = true;
     listener->drain_quiet_ms = at_once ? 0 : TCP_DRAIN_QUIET_MS;
-    for (size_t i = 0; i < listener->accept_count; i++)
-        ev_io_stop(listener->loop, &listener->accepts[i]);
+    pause_accepting(listener);
+}
+
+void tcp_finish(struct tcp_listener *listener)
+{
+    for (struct tcp_connection *c = listener->oldest; c != NULL; c = c->newer) {
+        c->state = TCP_FINISHING;
+        mark_dirty(c);
+    }
 }
 
 bool tcp_is_idle(const struct tcp_listener *listener)
@@ -461,8 +494,7 @@ bool tcp_is_idle(const struct tcp_listener *listener)
 void tcp_close(struct tcp_listener *listener)
 {
     ev_timer_stop(listener->loop, &listener->sweep);
-    for (size_t i = 0; i < listener->accept_count; i++)
-        ev_io_stop(listener->loop, &listener->accepts[i]);
+    pause_accepting(listener);
     while (listener->oldest != NULL)
         close_connection(listener->oldest);
     pool_reset(&listener->connections);

@@ -5,12 +5,14 @@
 
 /* Full batches read in one turn before the upstreams have theirs. */
 #define UDP_BATCHES 4
+/* Read in the end, when nobody will read after us: more than the largest socket buffer holds, and an end to a flood. */
+#define UDP_REST_BATCHES 1024
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents);
 
 static void watch(struct udp_listener *listener)
 {
-    int events = listener->blocked ? EV_WRITE : (listener->reading ? EV_READ : 0);
+    int events = listener->blocked ? EV_WRITE : (listener->reading || listener->rest ? EV_READ : 0);
 
     ev_io_stop(listener->loop, &listener->io);
     ev_io_set(&listener->io, listener->fd, events);
@@ -162,12 +164,41 @@ static unsigned read_batch(struct udp_listener *listener, unsigned used)
     return n > 0 ? (unsigned)n : 0;
 }
 
-static void read_queries(struct udp_listener *listener, unsigned batches)
+/* False: more may wait. */
+static bool read_queries(struct udp_listener *listener, unsigned batches)
 {
     unsigned n = UDP_BATCH; /* another listener of this thread may have used the input before */
 
     for (unsigned i = 0; i < batches && n == UDP_BATCH && !listener->blocked; i++)
         n = read_batch(listener, n);
+    return n < UDP_BATCH;
+}
+
+/* In the end: what waits in the socket, as far as its answers can be sent now. */
+static void read_rest(struct udp_listener *listener)
+{
+    listener->rest = !read_queries(listener, UDP_REST_BATCHES) && listener->blocked;
+}
+
+/* Keeps what the kernel did not take. The octets stay where they are, so only the descriptions move. */
+static void keep_unsent(struct udp_output *output, unsigned sent)
+{
+    unsigned left = output->count - sent;
+
+    for (unsigned i = 0; i < left && sent > 0; i++) {
+        struct msghdr *to = &output->headers[i].msg_hdr;
+        const struct msghdr *from = &output->headers[sent + i].msg_hdr;
+
+        output->endpoints[i] = output->endpoints[sent + i];
+        output->vectors[i] = output->vectors[sent + i];
+        memcpy(output->controls[i], output->controls[sent + i], UDP_CONTROL);
+        to->msg_namelen = from->msg_namelen;
+        to->msg_controllen = from->msg_controllen;
+        to->msg_control = from->msg_controllen > 0 ? output->controls[i] : NULL;
+    }
+    output->count = left;
+    if (left == 0)
+        output->used = 0;
 }
 
 void udp_flush(struct udp_listener *listener)
@@ -182,30 +213,14 @@ void udp_flush(struct udp_listener *listener)
         if (n > 0) {
             sent += (unsigned)n;
             metric_add(listener->metrics, answers_total, n);
-        } else if (errno == EAGAIN || errno == ENOBUFS) {
+        } else if (errno == EAGAIN) {
             blocked = true;
         } else if (errno != EINTR) { /* this client cannot be reached: the others can */
             metric_inc(listener->metrics, dropped_send_total);
             sent++;
         }
     }
-    if (sent < output->count) { /* the octets stay where they are, so only the descriptions move */
-        unsigned left = output->count - sent;
-
-        for (unsigned i = 0; i < left; i++) {
-            output->endpoints[i] = output->endpoints[sent + i];
-            output->vectors[i] = output->vectors[sent + i];
-            memcpy(output->controls[i], output->controls[sent + i], UDP_CONTROL);
-            output->headers[i].msg_hdr.msg_namelen = output->headers[sent + i].msg_hdr.msg_namelen;
-            output->headers[i].msg_hdr.msg_controllen = output->headers[sent + i].msg_hdr.msg_controllen;
-            output->headers[i].msg_hdr.msg_control =
-                output->headers[i].msg_hdr.msg_controllen > 0 ? output->controls[i] : NULL;
-        }
-        output->count = left;
-    } else {
-        output->count = 0;
-        output->used = 0;
-    }
+    keep_unsent(output, sent);
     if (listener->blocked != blocked) {
         listener->blocked = blocked;
         watch(listener);
@@ -219,21 +234,27 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
     (void)loop;
     if ((revents & EV_WRITE) != 0)
         udp_flush(listener);
-    if ((revents & EV_READ) != 0)
+    if ((revents & EV_READ) == 0)
+        return;
+    if (listener->rest) {
+        read_rest(listener);
+        watch(listener);
+    } else {
         read_queries(listener, UDP_BATCHES);
+    }
 }
 
-void udp_stop(struct udp_listener *listener, bool read_rest)
+void udp_stop(struct udp_listener *listener, bool with_rest)
 {
     if (!listener->reading)
         return;
     listener->reading = false;
-    if (read_rest)
-        read_queries(listener, UINT32_MAX);
+    if (with_rest)
+        read_rest(listener);
     watch(listener);
 }
 
 bool udp_is_idle(const struct udp_listener *listener)
 {
-    return listener->output.count == 0;
+    return listener->output.count == 0 && !listener->rest;
 }

@@ -17,6 +17,8 @@
 
 /* What on_query returns when the answer comes later. */
 #define CLIENT_LATER (-1)
+/* What it returns when the client's connection is to be closed; for a datagram the same as 0. */
+#define CLIENT_CLOSE (-2)
 
 struct udp_listener;
 struct tcp_connection;
@@ -30,7 +32,7 @@ struct client {
 };
 
 /* message has size octets. An answer goes to out, where capacity is at least MESSAGE_MAX_OCTETS. Returns the answer's
- * size, 0 for none, or CLIENT_LATER. */
+ * size, 0 for none, CLIENT_LATER or CLIENT_CLOSE. */
 typedef ssize_t client_query(void *owner, const struct client *client, const uint8_t *message, size_t size,
                              uint8_t *out, size_t capacity);
 

@@ -39,7 +39,7 @@ enum tcp_state {
 };
 
 struct tcp_output {
-    size_t begin, end;       /* octets of data that wait to be written */
+    size_t begin, end; /* octets of data that wait to be written */
     uint8_t data[TCP_OUT];
 };
 
@@ -55,10 +55,10 @@ struct tcp_connection {
     uint32_t serial;
     int events;
     bool dirty;
-    bool over;             /* close at the next flush: never inside a callback that still uses it */
+    bool over; /* close at the next flush: never inside a callback that still uses it */
     unsigned unanswered;
-    uint64_t used_ms;      /* last whole message, or progress in writing */
-    size_t skip;           /* octets left of a query that is too long */
+    uint64_t used_ms; /* last whole message, or progress in writing */
+    size_t skip;      /* octets left of a query that is too long */
     size_t in_used;
     uint8_t in[TCP_IN];
 };
@@ -103,6 +103,9 @@ void tcp_start(struct tcp_listener *listener);
 /* Accepts no more. Connections close when they are answered and have been quiet for a moment, so that what was sent
  * before the client saw them close is still read; at_once: without that moment. */
 void tcp_drain(struct tcp_listener *listener, bool at_once);
+
+/* The drain nears its end: reads no more queries; each connection closes when it has its answers. */
+void tcp_finish(struct tcp_listener *listener);
 
 /* Writes what is queued. Call before the loop sleeps. */
 void tcp_flush(struct tcp_listener *listener);

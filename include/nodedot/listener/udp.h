@@ -50,9 +50,10 @@ struct udp_listener {
     void *owner;
     ev_io io;
     int fd;
-    bool wildcard;          /* answers must leave from the address that was asked */
+    bool wildcard; /* answers must leave from the address that was asked */
     bool reading;
-    bool blocked;           /* waits until the socket can send */
+    bool blocked;            /* waits until the socket can send */
+    bool rest;               /* what waits in the socket is still to be read, though no more is watched for */
     struct udp_input *input; /* shared by the listeners of a thread */
     struct udp_output output;
 };
@@ -63,9 +64,9 @@ void udp_init(struct udp_listener *listener, struct ev_loop *loop, int fd, const
 
 void udp_start(struct udp_listener *listener);
 
-/* Stops reading; answers can still be sent. read_rest: first takes what waits in the socket, because nobody else
+/* Stops reading; answers can still be sent. with_rest: first takes what waits in the socket, because nobody else
  * will. */
-void udp_stop(struct udp_listener *listener, bool read_rest);
+void udp_stop(struct udp_listener *listener, bool with_rest);
 
 /* Sends what is queued. Call before the loop sleeps. */
 void udp_flush(struct udp_listener *listener);
