@@ -7,10 +7,16 @@
 
 #include <stdlib.h>
 
-/* Pause before an address that failed is tried again: doubled each time, with a quarter of jitter, so that service is
- * back within 2 s of the upstream's return. */
-#define RETRY_MIN_MS 250
-#define RETRY_MAX_MS 1500
+/* Pause before an address that failed is tried again. The first is short, because a server may close a connection just
+ * as we write to it; then it is doubled each time, with a quarter of jitter, and service is back within 2 s of the
+ * upstream's return. */
+#define RETRY_FIRST_MS 20
+#define RETRY_MIN_MS   250
+#define RETRY_MAX_MS   1500
+/* A probe without an answer for so long is a failure: as long as any query's (flight.c). */
+#define PROBE_MS 1000
+/* A plain upstream that was not heard of for so long is probed: it has no connection whose end would tell. */
+#define PROBE_IDLE_MS 30000
 /* Failures in a row after which a plain address counts as unreachable: one lost datagram says nothing. */
 #define PLAIN_FAILURES 3
 /* A connection that closes is opened again without waiting for a query when there was one in this time. */
@@ -40,35 +46,62 @@ struct stream *address_stream_in(struct address *address, enum stream_state from
     return NULL;
 }
 
-/* Opens one more connection, unless one is on its way or none may be opened. */
+/* After a failure only the timer opens connections, or those who wait would call a server that refuses without a
+ * pause. */
+static bool address_pauses(const struct address *address)
+{
+    return address->failures > 0 && ev_is_active(&address->timer);
+}
+
+/* Connections that take queries, or will. */
+static unsigned open_streams(const struct address *address)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+        const struct stream *stream = &address->streams[i];
+
+        if (stream->state != STREAM_IDLE && stream->state != STREAM_DRAINING && !stream->suspect)
+            count++;
+    }
+    return count;
+}
+
 void address_open_stream(struct address *address)
 {
     struct stream *idle = address_stream_in(address, STREAM_IDLE, STREAM_IDLE);
 
     if (address->upstream->forward->closing || standing_state(&address->standing) == IDENTITY_MISMATCH ||
-        idle == NULL || address_stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
+        idle == NULL || address_pauses(address) ||
+        open_streams(address) >= address->upstream->forward->streams_open_max ||
+        address_stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
         return;
     stream_open(idle);
 }
 
-/* Does it look as if it would answer now? */
 bool address_is_good(const struct address *address)
 {
     return address->failures == 0 && standing_state(&address->standing) != IDENTITY_MISMATCH;
 }
 
-void address_retry_later(struct address *address)
+static void set_timer(struct address *address, uint32_t ms)
 {
     struct ev_loop *loop = address->upstream->forward->loop;
-    unsigned doublings = address->failures < 4 ? address->failures : 4;
-    uint32_t pause_ms = (uint32_t)RETRY_MIN_MS << (doublings > 0 ? doublings - 1 : 0);
 
+    ev_timer_stop(loop, &address->timer);
+    ev_timer_set(&address->timer, ms / 1000., 0.);
+    ev_timer_start(loop, &address->timer);
+}
+
+static uint32_t pause_after(unsigned failures)
+{
+    uint32_t pause_ms = RETRY_FIRST_MS;
+
+    if (failures > 1)
+        pause_ms = (uint32_t)RETRY_MIN_MS << (failures < 6 ? failures - 2 : 4);
     if (pause_ms > RETRY_MAX_MS)
         pause_ms = RETRY_MAX_MS;
-    pause_ms = pause_ms * 3 / 4 + random_below(pause_ms / 4);
-    ev_timer_stop(loop, &address->timer);
-    ev_timer_set(&address->timer, pause_ms / 1000., 0.);
-    ev_timer_start(loop, &address->timer);
+    return pause_ms * 3 / 4 + random_below(pause_ms / 4);
 }
 
 void address_failed(struct address *address, const char *reason)
@@ -82,8 +115,17 @@ void address_failed(struct address *address, const char *reason)
     if (address_stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
         (address->upstream->config->transport == TRANSPORT_DOT || address->failures >= PLAIN_FAILURES))
         standing_unreachable(&address->standing, reason);
-    address_retry_later(address);
+    set_timer(address, pause_after(address->failures));
     address->upstream->forward->unsettled = true;
+}
+
+/* Sets the timer of an address that works: a plain one is probed when it was not heard of for long. */
+static void address_watch(struct address *address)
+{
+    if (address->upstream->config->transport == TRANSPORT_PLAIN)
+        set_timer(address, PROBE_IDLE_MS);
+    else
+        ev_timer_stop(address->upstream->forward->loop, &address->timer);
 }
 
 void address_answered(struct address *address, uint64_t sent_us)
@@ -94,9 +136,11 @@ void address_answered(struct address *address, uint64_t sent_us)
     address->rtt_us = address->rtt_us == 0 ? sample : (address->rtt_us * 7 + sample) / 8;
     atomic_store_explicit(&status->rtt_us, address->rtt_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
+    address->answered_us = clock_us();
     if (address->failures > 0) {
         address->failures = 0;
-        ev_timer_stop(address->upstream->forward->loop, &address->timer);
+        attempt_forget(&address->probe);
+        address_watch(address);
     }
     if (standing_state(&address->standing) != IDENTITY_VALID)
         standing_answered(&address->standing);
@@ -109,7 +153,6 @@ void address_wait(struct address *address, struct attempt *attempt)
     attempt_list_push(&address->waiting, attempt);
 }
 
-/* Writes it to a connection that is ready. False: there is none. */
 bool address_ask(struct attempt *attempt)
 {
     struct stream *stream = address_stream(attempt->address);
@@ -131,15 +174,17 @@ void address_probe(struct address *address)
     if (probe->state != ATTEMPT_FREE)
         return;
     probe->address = address;
-    if (address->upstream->config->transport == TRANSPORT_PLAIN) {
-        if (plain_ask(probe))
-            attempt_count(probe);
-        return;
+    set_timer(address, PROBE_MS);
+    if (address->upstream->config->transport == TRANSPORT_DOT) {
+        address_ask(probe); /* without a connection, the next one that becomes ready is probed */
+    } else if (plain_ask(probe)) {
+        attempt_count(probe);
+    } else {
+        address_failed(address, "the network refuses");
     }
-    address_ask(probe); /* without a connection, the next one that becomes ready is probed */
 }
 
-void address_stream_ready(struct stream *stream)
+void address_serve_waiting(struct stream *stream)
 {
     struct address *address = stream->address;
 
@@ -153,8 +198,13 @@ void address_stream_ready(struct stream *stream)
         }
         attempt_count(attempt);
     }
-    if (address->failures > 0)
-        address_probe(address);
+}
+
+void address_stream_ready(struct stream *stream)
+{
+    address_serve_waiting(stream);
+    if (stream->address->failures > 0)
+        address_probe(stream->address);
 }
 
 /* Notes one query that was out on a closed connection. A connection that answered some of its queries did not refuse
@@ -173,13 +223,13 @@ static void attempt_lost(struct attempt *attempt, bool progress)
     attempt_list_push(&attempt->address->upstream->forward->lost, attempt);
 }
 
-/* Opens the next connection without waiting for a query when one is likely. The first hang-up may have crossed a query;
- * after a second in a row the pause of address_retry_later() holds. */
-static void address_reopen(struct address *address, bool wanted)
+/* Opens the next connection without waiting for a query when one is likely. A server that closes connections before
+ * anything was answered on them is called again only when there is a question. */
+static void address_reopen(struct address *address, bool wanted, bool progress)
 {
-    bool warm = address->asked_ms != 0 && clock_ms() - address->asked_ms < KEEP_WARM_MS;
+    bool warm = progress && clock_ms() - address->asked_ms < KEEP_WARM_MS;
 
-    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL && address->failures <= 1 &&
+    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL &&
         (wanted || warm || address->waiting.first != NULL))
         address_open_stream(address);
 }
@@ -207,11 +257,34 @@ void address_stream_closed(struct stream *stream, bool was_ready, const char *re
         attempt_lost(attempt, progress);
     }
     if (was_ready)
-        address_reopen(address, wanted);
+        address_reopen(address, wanted, progress);
     if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
         address->move_waiting = true;
         forward->unsettled = true;
     }
+}
+
+/* The probe is out for PROBE_MS without an answer. */
+static void probe_failed(struct address *address)
+{
+    struct stream *stream = address->probe.stream;
+
+    attempt_forget(&address->probe);
+    if (stream != NULL) /* it took the question and stays silent */
+        stream_close(stream, "probe not answered");
+    address_failed(address, "probe not answered");
+}
+
+/* Gets a failed address a connection that a probe can be sent on. */
+static void connect_again(struct address *address)
+{
+    struct stream *suspect = address_stream_in(address, STREAM_READY, STREAM_READY);
+
+    if (address_stream_in(address, STREAM_IDLE, STREAM_IDLE) == NULL && suspect != NULL)
+        stream_close(suspect, "no answer");
+    address_open_stream(address);
+    if (!ev_is_active(&address->timer)) /* it did not fail at once */
+        set_timer(address, pause_after(address->failures));
 }
 
 static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -219,27 +292,15 @@ static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     struct address *address = timer->data;
 
     (void)loop, (void)revents;
-    if (address->failures == 0 && address->probe.state == ATTEMPT_FREE)
-        return;
-    if (address->probe.state != ATTEMPT_FREE) {
-        struct stream *stream = address->probe.stream;
-
-        attempt_forget(&address->probe);
-        if (stream != NULL) /* it took the question and stays silent */
-            stream_close(stream, "probe not answered");
-        address_failed(address, "probe not answered");
-        return;
-    }
-    if (address->upstream->config->transport == TRANSPORT_DOT && address_stream(address) == NULL) {
-        struct stream *suspect = address_stream_in(address, STREAM_READY, STREAM_READY);
-
-        if (address_stream_in(address, STREAM_IDLE, STREAM_IDLE) == NULL && suspect != NULL)
-            stream_close(suspect, "no answer");
-        address_open_stream(address);
-    } else {
+    if (address->probe.state != ATTEMPT_FREE)
+        probe_failed(address);
+    else if (address->failures > 0 && address->upstream->config->transport == TRANSPORT_DOT &&
+             address_stream(address) == NULL)
+        connect_again(address);
+    else if (address->failures > 0 || clock_us() - address->answered_us >= PROBE_IDLE_MS * 1000ull)
         address_probe(address);
-    }
-    address_retry_later(address);
+    else
+        address_watch(address);
 }
 
 struct tls_ticket *address_take_ticket(struct address *address, uint64_t *proved_ms)

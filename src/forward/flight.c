@@ -9,6 +9,8 @@
 #define ATTEMPT_MS 1000
 /* Announced keepalive time-outs are undercut by this, the time that our FIN may take to arrive. */
 #define KEEPALIVE_MARGIN_MS 500
+/* A group without hope is asked one client's query in this time: it may be well, and only not answer our probes. */
+#define TRIAL_MS 1000
 
 static const struct question probe_question = {
     .qtype = TYPE_NS, .qclass = CLASS_IN, .qname = {.length = 1, .bytes = {0}}};
@@ -155,20 +157,17 @@ static void flight_set_timer(struct flight *flight)
     ev_timer_start(flight->upstream->forward->loop, &flight->timer);
 }
 
-/* An asking was not answered for ATTEMPT_MS: what does that say of its connection and address? A connection that answered others
- * meanwhile is well, and the name is slow. One that is silent takes no new queries; the second time it is closed. */
+/* An asking was not answered for ATTEMPT_MS: what does that say of its connection and address? A connection that
+ * answered others meanwhile is well, and the name is slow. One that is silent takes no new queries, but stays: a resolver
+ * may need seconds for a broken domain, and its answer is welcome then. */
 static void attempt_is_late(struct attempt *attempt)
 {
     struct stream *stream = attempt->stream;
 
-    if (attempt->state == ATTEMPT_DATAGRAM)
+    if (attempt->state == ATTEMPT_DATAGRAM && attempt->address->answered_us < attempt->sent_us)
         address_failed(attempt->address, "no answer");
-    if (attempt->state != ATTEMPT_STREAM || stream->answered_us >= attempt->sent_us)
+    if (attempt->state != ATTEMPT_STREAM || stream->suspect || stream->answered_us >= attempt->sent_us)
         return;
-    if (stream->suspect) {
-        stream_close(stream, "no answer");
-        return;
-    }
     stream->suspect = true;
     address_failed(attempt->address, "no answer");
 }
@@ -238,8 +237,9 @@ bool forward_ask(struct forward *forward, struct flight *flight, struct upstream
     flight->ask_again_ms = now + ATTEMPT_MS;
     ev_init(&flight->timer, on_flight_timer);
     flight->timer.data = flight;
-    if (upstream_is_hopeless(upstream))
+    if (upstream_is_hopeless(upstream) && now - upstream->trial_ms < TRIAL_MS)
         return false;
+    upstream->trial_ms = now;
     flight_ask(flight); /* when the network refused, the timer asks again */
     flight_set_timer(flight);
     return true;
@@ -340,7 +340,9 @@ static void flight_answered(struct flight *flight, struct attempt *attempt, cons
         flight_ask_same(flight, attempt);
         return;
     }
-    if (flight->without_edns && info->rcode != RCODE_FORMERR)
+    if (info->edns.present)
+        attempt->address->edns_seen = true;
+    else if (flight->without_edns && info->rcode != RCODE_FORMERR && !attempt->address->edns_seen)
         attempt->address->without_edns = true;
     if (ask_other_server(flight, attempt, info))
         return;

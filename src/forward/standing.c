@@ -13,6 +13,9 @@
 #define STANDING_EXPIRY_WARN_S (14 * 24 * 3600)
 #define STANDING_WARN_MS       (6 * 3600 * 1000)
 
+/* An address that comes and goes is logged so often. */
+#define STANDING_LOG_MS 1000
+
 static struct log_limit expiry_limit;
 static struct log_limit ca_pin_limit;
 static struct log_limit report_limit;
@@ -35,19 +38,46 @@ static void log_change(const struct standing *standing, enum log_level level, co
            log_s("address", endpoint_format(&standing->status->endpoint, address)), log_s("reason", reason));
 }
 
-/* The one place that moves the state. Returns the state before. */
-static enum identity_state enter(const struct standing *standing, enum identity_state state)
+/* The same for a change of state, which the peer can cause as often as it likes. */
+static void log_state(const struct standing *standing, enum log_level level, enum identity_state state,
+                      const char *message, const char *reason)
+{
+    uint64_t now = clock_ms();
+    uint64_t before = atomic_exchange(&standing->status->logged_ms[state], now);
+
+    if (before == 0 || now - before >= STANDING_LOG_MS)
+        log_change(standing, level, message, reason);
+}
+
+static void entered(const struct standing *standing, uint32_t before, enum identity_state state)
 {
     struct address_status *status = standing->status;
-    uint32_t before = atomic_exchange(&status->state, (uint32_t)state);
 
-    if (before == (uint32_t)state)
-        return state;
     atomic_store(&status->since_ms, clock_ms());
     if (before == IDENTITY_MISMATCH || state == IDENTITY_MISMATCH)
         atomic_fetch_add(&status->epoch, 1);
     standing->changed(standing->context);
-    return (enum identity_state)before;
+}
+
+/* A judgement on a certificate stands above whatever was known before. True: it is news. */
+static bool enter(const struct standing *standing, enum identity_state state)
+{
+    uint32_t before = atomic_exchange(&standing->status->state, (uint32_t)state);
+
+    if (before != (uint32_t)state)
+        entered(standing, before, state);
+    return before != (uint32_t)state;
+}
+
+/* What is no judgement must not wipe out one that another thread makes at this moment. True: it is news. */
+static bool enter_from(const struct standing *standing, enum identity_state from, enum identity_state state)
+{
+    uint32_t before = (uint32_t)from;
+
+    if (from == state || !atomic_compare_exchange_strong(&standing->status->state, &before, (uint32_t)state))
+        return false;
+    entered(standing, before, state);
+    return true;
 }
 
 static void warn_of_doubts(const struct standing *standing, const struct identity_result *result)
@@ -75,8 +105,8 @@ static void record_proof(const struct standing *standing, const struct identity_
     atomic_store(&status->validated_ms, clock_ms());
     atomic_store(&status->not_after, result->not_after);
     atomic_store(&status->pins_matched, result->pins_matched);
-    if (enter(standing, IDENTITY_VALID) != IDENTITY_VALID)
-        log_change(standing, LOG_LEVEL_INFO, "upstream address proved its identity", "full handshake");
+    if (enter(standing, IDENTITY_VALID))
+        log_state(standing, LOG_LEVEL_INFO, IDENTITY_VALID, "upstream address proved its identity", "full handshake");
     warn_of_doubts(standing, result);
 }
 
@@ -91,8 +121,9 @@ bool standing_judge(const struct standing *standing, struct tls_trust *trust, st
         record_proof(standing, &result);
         return true;
     }
-    if (enter(standing, IDENTITY_MISMATCH) != IDENTITY_MISMATCH)
-        log_change(standing, LOG_LEVEL_ERROR, "upstream address taken out: identity mismatch", result.reason);
+    if (enter(standing, IDENTITY_MISMATCH))
+        log_state(standing, LOG_LEVEL_ERROR, IDENTITY_MISMATCH, "upstream address taken out: identity mismatch",
+                  result.reason);
     return false;
 }
 
@@ -104,16 +135,16 @@ void standing_answered(const struct standing *standing)
         return;
     if (standing->config->transport == TRANSPORT_DOT && atomic_load(&standing->status->validated_ms) == 0)
         return; /* only a full proof makes a DoT address valid for the first time */
-    enter(standing, IDENTITY_VALID);
-    log_change(standing, LOG_LEVEL_INFO, "upstream address answers", "answer");
+    if (enter_from(standing, state, IDENTITY_VALID))
+        log_state(standing, LOG_LEVEL_INFO, IDENTITY_VALID, "upstream address answers", "answer");
 }
 
 void standing_unreachable(const struct standing *standing, const char *reason)
 {
-    if (standing_state(standing) == IDENTITY_MISMATCH)
-        return;
-    if (enter(standing, IDENTITY_UNREACHABLE) != IDENTITY_UNREACHABLE)
-        log_change(standing, LOG_LEVEL_WARN, "upstream address is unreachable", reason);
+    enum identity_state state = standing_state(standing);
+
+    if (state != IDENTITY_MISMATCH && enter_from(standing, state, IDENTITY_UNREACHABLE))
+        log_state(standing, LOG_LEVEL_WARN, IDENTITY_UNREACHABLE, "upstream address is unreachable", reason);
 }
 
 bool standing_usable(const struct standing *standing, uint64_t now_ms)
@@ -122,6 +153,8 @@ bool standing_usable(const struct standing *standing, uint64_t now_ms)
 
     if (standing_state(standing) != IDENTITY_VALID)
         return false;
-    return standing->config->transport == TRANSPORT_PLAIN ||
-           now_ms - atomic_load(&standing->status->validated_ms) <= limit;
+    if (standing->config->transport == TRANSPORT_PLAIN)
+        return true;
+    /* The proof may be newer than the caller's clock. */
+    return now_ms <= atomic_load(&standing->status->validated_ms) + limit;
 }

@@ -21,6 +21,9 @@
 #define STREAM_IDLE_MS 9000
 /* Reads in one turn before others have their turn. */
 #define STREAM_READS 16
+/* Messages in a row that answer no query: more are no accident. Late answers to queries that were given up are among
+ * them, so it is no less than a connection can have out. */
+#define STREAM_BAD_MAX STREAM_SLOTS
 /* The shortest idle limit that we believe a server to have. */
 #define STREAM_IDLE_MIN_MS 500
 
@@ -80,6 +83,7 @@ void stream_close(struct stream *stream, const char *reason)
         address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
     watch(stream, 0);
     ev_timer_stop(forward->loop, &stream->timer);
+    ev_timer_stop(forward->loop, &stream->more);
     if (stream->tls != NULL)
         tls_close(stream->tls);
     stream->tls = NULL;
@@ -190,6 +194,10 @@ static void take_message(struct stream *stream, const uint8_t *message, size_t s
     struct attempt *attempt;
     uint16_t id;
 
+    if (++stream->bad > STREAM_BAD_MAX) {
+        stream_close(stream, "too many messages that answer nothing");
+        return;
+    }
     if (size < MESSAGE_HEADER) {
         metric_inc(metrics, upstream_broken_total);
         return;
@@ -204,6 +212,7 @@ static void take_message(struct stream *stream, const uint8_t *message, size_t s
         return;
     /* Only an answer shows that the upstream is well: octets alone may be the inside of a frame that never ends. */
     stream->answers++;
+    stream->bad = 0;
     stream->suspect = false;
     stream->answered_us = clock_us();
     stream->used_ms = stream->answered_us / 1000;
@@ -245,13 +254,28 @@ static enum tls_result read_socket(struct stream *stream, uint8_t *out, size_t c
     return errno == EAGAIN || errno == EINTR ? TLS_WANT_READ : TLS_FAILED;
 }
 
-/* A server that closes a connection without queries shows how long it keeps idle ones: next time we go first. */
+/* A server that closes a connection without queries twice in a row shows how long it keeps idle ones: next time we go
+ * first. Once may have been a restart. */
 static void learn_idle_limit(struct stream *stream)
 {
-    uint64_t idle = clock_ms() - stream->used_ms;
+    struct address *address = stream->address;
+    uint32_t idle = (uint32_t)(clock_ms() - stream->used_ms);
+    uint32_t longer = idle > address->idle_hint_ms ? idle : address->idle_hint_ms;
 
-    if (stream->outstanding == 0 && idle < stream->idle_ms && idle / 10 * 9 >= STREAM_IDLE_MIN_MS)
-        stream->address->idle_ms = (uint32_t)(idle / 10 * 9);
+    if (stream->outstanding > 0 || stream->answers == 0)
+        return;
+    if (address->idle_hint_ms != 0 && longer < stream->idle_ms && longer / 10 * 9 >= STREAM_IDLE_MIN_MS)
+        address->idle_ms = longer / 10 * 9;
+    address->idle_hint_ms = idle;
+}
+
+/* Our own limit was kept, so it may be too short: a quarter more next time, up to what is usual. An announced one is
+ * announced again. */
+static void relax_idle_limit(struct address *address)
+{
+    address->idle_hint_ms = 0;
+    if (address->idle_ms != 0 && address->idle_ms < STREAM_IDLE_MS)
+        address->idle_ms = address->idle_ms / 4 * 5 < STREAM_IDLE_MS ? address->idle_ms / 4 * 5 : STREAM_IDLE_MS;
 }
 
 /* Tickets of TLS 1.3 come behind the handshake: the first read brings them. */
@@ -268,6 +292,8 @@ static void after_read(struct stream *stream)
     keep_ticket(stream);
     if (stream->state == STREAM_DRAINING && stream->outstanding == 0)
         stream_close(stream, "drained");
+    else
+        address_serve_waiting(stream);
 }
 
 static void read_messages(struct stream *stream)
@@ -293,9 +319,16 @@ static void read_messages(struct stream *stream)
             return;
     }
     after_read(stream);
-    /* Octets may wait inside the TLS layer, where no event of the socket tells of them. */
+    /* Octets may wait inside the TLS layer, where no event of the socket tells of them. A timer, because an event that
+     * is fed would come before all others. */
     if (stream->state >= STREAM_READY)
-        ev_feed_event(forward_of(stream)->loop, &stream->io, EV_READ);
+        ev_timer_start(forward_of(stream)->loop, &stream->more);
+}
+
+static void on_more(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    (void)loop, (void)revents;
+    read_messages(timer->data);
 }
 
 /* Goes on with what the socket did not take. */
@@ -312,6 +345,7 @@ static void continue_write(struct stream *stream)
     stream->write_blocked = false;
     watch(stream, EV_READ);
     stream_flush(stream);
+    address_serve_waiting(stream);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents)
@@ -349,6 +383,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
         return;
     }
     if (stream->outstanding == 0 && unused_ms >= stream->idle_ms) {
+        relax_idle_limit(stream->address);
         stream_close(stream, "idle");
         return;
     }
@@ -383,6 +418,7 @@ void stream_open(struct stream *stream)
     stream->suspect = false;
     stream->outstanding = 0;
     stream->answers = 0;
+    stream->bad = 0;
     stream->ticket_kept = false;
     stream->in_used = 0;
     stream->out_used = 0;
@@ -396,7 +432,9 @@ void stream_open(struct stream *stream)
     }
     ev_init(&stream->timer, on_timer);
     ev_io_init(&stream->io, on_io, stream->fd, EV_WRITE);
+    ev_timer_init(&stream->more, on_more, 0., 0.);
     stream->timer.data = stream;
+    stream->more.data = stream;
     stream->io.data = stream;
     set_state(stream, STREAM_CONNECTING);
     set_timer(stream, STREAM_CONNECT_S);

@@ -120,9 +120,9 @@ bool tls_read_certificates(const char *file, struct tls_certificate *chain, size
     return true;
 }
 
-/* The key is handed over as we read it, so what a pin hashes is what the signature is checked with. wolfSSL makes tables for
- * every point of a curve that it meets twice, the base point too: 5 ms and 0.8 MB each for checks that are rare here. So it is
- * made to forget at once, here and after a handshake. */
+/* The key is handed over as we read it, so what a pin hashes is what the signature is checked with. wolfSSL makes
+ * tables for every point of a curve that it meets twice, the base point too: 5 ms and 0.8 MB each for checks that are
+ * rare here. So it is made to forget at once, here and after a handshake. */
 static bool signed_by(const struct certificate *child, const struct certificate *issuer)
 {
     struct octets key = issuer->spki;

@@ -118,7 +118,7 @@ static void forward_settle(struct forward *forward)
 void forward_flush(struct forward *forward)
 {
     while (forward->dirty != NULL || forward->lost.first != NULL || forward->unsettled) {
-        struct stream *stream = forward->dirty;
+        struct stream *stream;
 
         while (forward->lost.first != NULL) {
             struct flight *flight = forward->lost.first->flight;
@@ -128,6 +128,7 @@ void forward_flush(struct forward *forward)
         }
         if (forward->unsettled)
             forward_settle(forward);
+        stream = forward->dirty; /* only now: what was asked again may stand before it */
         if (stream == NULL)
             continue;
         forward->dirty = stream->next_dirty;
@@ -180,9 +181,10 @@ bool forward_init(struct forward *forward, const struct config *config, const st
     forward->metrics = setup->metrics;
     forward->events = setup->events;
     forward->owner = setup->owner;
-    forward->streams_per_address = UPSTREAM_STREAMS / config->workers;
-    if (forward->streams_per_address < UPSTREAM_STREAMS_MIN)
-        forward->streams_per_address = UPSTREAM_STREAMS_MIN;
+    forward->streams_open_max = UPSTREAM_STREAMS / config->workers;
+    if (forward->streams_open_max < UPSTREAM_STREAMS_MIN)
+        forward->streams_open_max = UPSTREAM_STREAMS_MIN;
+    forward->streams_per_address = forward->streams_open_max + UPSTREAM_STREAMS_SUSPECT;
     for (size_t i = 0; i < config->upstream_count; i++) {
         if (!upstream_init(&forward->upstreams[i], forward, &config->upstreams[i], &part, error))
             return false;
@@ -205,7 +207,6 @@ void forward_open(struct forward *forward)
                 continue;
             }
             address_probe(address);
-            address_retry_later(address);
         }
     }
 }

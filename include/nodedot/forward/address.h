@@ -37,14 +37,14 @@ void address_failed(struct address *address, const char *reason);
 /* A valid answer came to what was sent at sent_us. */
 void address_answered(struct address *address, uint64_t sent_us);
 
-/* Sets the timer for the next connection or probe. */
-void address_retry_later(struct address *address);
-
 /* Does it look as if it would answer now? */
 bool address_is_good(const struct address *address);
 
 /* Closes connections and tickets of an identity that is over; opens one where there is none. */
 void address_recheck(struct address *address);
+
+/* Writes to the stream what waits for one; called when it has become ready or has room again. */
+void address_serve_waiting(struct stream *stream);
 
 /* Events of its streams. At address_stream_closed() the attempts that were out are still in the slots. */
 void address_stream_ready(struct stream *stream);

@@ -60,7 +60,7 @@ struct flight {
     uint64_t hash;
     struct flight *next; /* in its bucket */
     void *waiting;       /* list of the owner's queries */
-    const void *zone;      /* the owner's */
+    const void *zone;    /* the owner's */
     struct upstream *upstream;
     struct attempt attempts[FLIGHT_ATTEMPTS];
     ev_timer timer; /* next of: ask again, serve stale, give up */

@@ -39,6 +39,7 @@ struct stream {
     struct address *address;
     ev_io io;
     ev_timer timer; /* connect and handshake limit, then idle limit */
+    ev_timer more;  /* goes on reading after others had their turn */
     struct tls *tls;
     int fd;
     enum stream_state state;
@@ -52,6 +53,7 @@ struct stream {
     uint32_t idle_ms;     /* close when unused for so long */
     unsigned outstanding;
     uint64_t answers;
+    unsigned bad;              /* messages since the last answer that matched nothing */
     struct stream *next_dirty; /* in the list of those with something to flush */
     bool dirty;
     bool ticket_kept;

@@ -22,6 +22,8 @@
 /* Connections to one address, over all threads; a thread has at least two, so that one can be replaced in peace. */
 #define UPSTREAM_STREAMS     4
 #define UPSTREAM_STREAMS_MIN 2
+/* More of them that are silent: they take no new queries, but an answer that is late may still come. */
+#define UPSTREAM_STREAMS_SUSPECT 2
 /* Tickets kept for an address: one for each connection that may have to be reopened at once. */
 #define UPSTREAM_TICKETS UPSTREAM_STREAMS
 
@@ -40,14 +42,17 @@ struct address {
     struct attempt_list waiting; /* for a connection */
     struct attempt probe;        /* asks ". NS" to see whether it answers */
     struct upstream_ticket tickets[UPSTREAM_TICKETS];
-    ev_timer timer;     /* next connect or probe after a failure */
-    unsigned failures;  /* in a row; 0: it works as far as we know */
-    uint64_t failed_ms; /* when the first of them happened */
-    uint32_t rtt_us;    /* smoothed (RFC 6298 section 2); 0: not measured */
-    uint64_t asked_ms;  /* last query of a client */
-    uint32_t idle_ms;   /* idle limit that the server announced or showed */
-    bool without_edns;  /* it answered FORMERR to OPT */
-    bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
+    ev_timer timer;        /* next connect or probe after a failure */
+    unsigned failures;     /* in a row; 0: it works as far as we know */
+    uint64_t failed_ms;    /* when the first of them happened */
+    uint32_t rtt_us;       /* smoothed (RFC 6298 section 2); 0: not measured */
+    uint64_t asked_ms;     /* last query of a client */
+    uint64_t answered_us;  /* last valid answer */
+    uint32_t idle_hint_ms; /* after which it closed an idle connection once; twice make a limit */
+    bool edns_seen;        /* it knows EDNS, so FORMERR means something else */
+    uint32_t idle_ms;      /* idle limit that the server announced or showed */
+    bool without_edns;     /* it answered FORMERR to OPT */
+    bool move_waiting;     /* no connection is to be had: its queue goes elsewhere when the loop settles */
 };
 
 struct upstream {
@@ -56,6 +61,7 @@ struct upstream {
     struct tls_trust *trust; /* NULL for plain */
     struct address *addresses;
     size_t address_count;
+    uint64_t trial_ms; /* when a query was last let through to a group without hope */
 };
 
 /* What the owner is told. An answer's octets are good until the call returns. The flight is released after either call.
@@ -74,7 +80,8 @@ struct forward {
     struct metrics *metrics;
     const struct forward_events *events;
     void *owner;
-    unsigned streams_per_address;
+    unsigned streams_per_address; /* in memory */
+    unsigned streams_open_max;    /* that are not suspect */
     struct upstream upstreams[CONFIG_UPSTREAMS];
     struct inflight inflight;
     struct answer_info info; /* of the message being read; one at a time */
