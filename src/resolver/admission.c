@@ -13,8 +13,9 @@
 
 struct bucket {
     uint8_t client[ENDPOINT_CLIENT]; /* IPv4-mapped, or the /64 */
-    int64_t tokens;                  /* from -burst to +burst */
-    uint64_t filled_ms;              /* when tokens was right; 0: free */
+    int64_t tokens;                  /* answers that it may have; up to burst */
+    int64_t refusals;                /* refusals that it may have besides; up to burst */
+    uint64_t filled_ms;              /* when both were right; 0: free */
     uint64_t blocked_until_ms;
 };
 
@@ -93,15 +94,22 @@ bool admission_is_open(const struct admission *admission)
     return admission->everybody && !admission->limited;
 }
 
+static int64_t filled(const struct admission *admission, int64_t tokens, int64_t more)
+{
+    return tokens + more > admission->burst ? admission->burst : tokens + more;
+}
+
 static void refill(const struct admission *admission, struct bucket *bucket, uint64_t now_ms)
 {
+    uint64_t enough = (uint64_t)admission->burst / admission->config->client_qps + 1; /* from empty to full */
     uint64_t passed = now_ms - bucket->filled_ms;
-    uint64_t enough = 2 * (uint64_t)admission->burst / admission->config->client_qps + 1; /* from the floor to full */
+    int64_t more = (int64_t)(passed < enough ? passed : enough) * admission->config->client_qps;
 
+    if (now_ms <= bucket->filled_ms)
+        return; /* another thread's clock was read a moment later */
     bucket->filled_ms = now_ms;
-    bucket->tokens += (int64_t)(passed < enough ? passed : enough) * admission->config->client_qps;
-    if (bucket->tokens > admission->burst)
-        bucket->tokens = admission->burst;
+    bucket->tokens = filled(admission, bucket->tokens, more);
+    bucket->refusals = filled(admission, bucket->refusals, more);
 }
 
 /* The client's bucket; a new one is full. Its mutex is held by the caller. */
@@ -130,6 +138,7 @@ static struct bucket *find_bucket(struct admission *admission, struct bucket *se
         return NULL; /* all are blocked: one more may pass until a block ends */
     memcpy(victim->client, client, ENDPOINT_CLIENT);
     victim->tokens = admission->burst;
+    victim->refusals = admission->burst;
     victim->filled_ms = now_ms;
     victim->blocked_until_ms = 0;
     return victim;
@@ -141,8 +150,8 @@ static enum admission_verdict spend(const struct admission *admission, struct bu
         bucket->tokens -= TOKEN;
         return ADMISSION_GRANTED;
     }
-    if (bucket->tokens - TOKEN >= -admission->burst) {
-        bucket->tokens -= TOKEN;
+    if (bucket->refusals >= TOKEN) {
+        bucket->refusals -= TOKEN;
         return ADMISSION_REFUSED;
     }
     if (admission->config->client_block != 0)

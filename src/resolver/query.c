@@ -63,8 +63,9 @@ static ssize_t count_answer(const struct query_engine *engine, const uint8_t *an
 
 static struct answer_style style_for(const struct query_engine *engine, const struct client *client, enum ede ede)
 {
-    return (struct answer_style){
-        .udp = client->udp != NULL, .ede = ede, .keepalive_timeout = (uint16_t)(engine->config->tcp_idle * 10)};
+    return (struct answer_style){.udp = client->udp != NULL,
+                                 .ede = ede,
+                                 .keepalive_timeout = engine->draining ? 0 : (uint16_t)(engine->config->tcp_idle * 10)};
 }
 
 static ssize_t error_answer(const struct query_engine *engine, const struct client *client,
@@ -239,15 +240,17 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
 
     store_answer(engine, flight, &key, message, info, ttl_offsets);
     while ((query = take_waiting(flight)) != NULL) {
+        const struct client *client = &query->client;
         size_t capacity;
-        uint8_t *out = client_begin(&query->client, &capacity);
+        uint8_t *out = client_begin(client, &capacity);
+        uint32_t now = clock_seconds();
         struct cache_hit hit;
         ssize_t size = 0;
 
-        if (out != NULL &&
-            cache_lookup(engine->cache, &key, clock_seconds(), good ? 0 : STALE_TTL_S, out, capacity, &hit) &&
-            hit.kind != CACHE_FAILURE)
-            size = stored_answer(engine, &query->client, &query->message, query->question, out, hit.size, capacity,
+        if (out != NULL && (good ? cache_read_back(engine->cache, &key, now, out, capacity, &hit)
+                                 : cache_lookup(engine->cache, &key, now, STALE_TTL_S, out, capacity, &hit) &&
+                                       hit.kind != CACHE_FAILURE))
+            size = stored_answer(engine, client, &query->message, query->question, out, hit.size, capacity,
                                  ede_of_hit(&hit, out));
         else if (out != NULL)
             size = direct_answer(engine, query, message, info, out, capacity);
@@ -421,7 +424,7 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
     if (!admission_is_open(engine->admission)) {
         admission = admission_check(engine->admission, &client->endpoint, clock_ms());
         if (!count_refusal(engine, admission))
-            return 0;
+            return admission == ADMISSION_DROPPED ? 0 : CLIENT_CLOSE;
     }
     verdict = query_parse(octets, size, &message);
     if (verdict != QUERY_OK)

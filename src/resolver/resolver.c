@@ -6,6 +6,7 @@
 #include "nodedot/resolver/sandbox.h"
 #include "nodedot/resolver/worker.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,10 @@
 
 /* How often readiness is judged when nothing wakes the thread: proofs age without an event. */
 #define CONTROL_TICK_S 0.1
+
+/* A handshake takes up to 2 MiB for a moment. The allocator of each thread gives back what is free above this; set, it also
+ * stays, while glibc would let it grow with the largest block that was ever freed. */
+#define KEEP_FREE_OCTETS (128 * 1024)
 
 /* One generation: the main thread is the control thread. */
 struct resolver {
@@ -279,6 +284,8 @@ int resolver_run(const struct resolver_start *start)
     resolver.start = start;
     resolver.metrics = metrics_of(&resolver, start->config->workers);
     ignore_signals();
+    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_OCTETS);
+    mallopt(M_MMAP_THRESHOLD, KEEP_FREE_OCTETS);
     sandbox_raise_limits();
     if (!tls_global_init()) {
         fail("tls", "wolfSSL does not start");

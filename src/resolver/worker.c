@@ -10,6 +10,10 @@
 #define HEARTBEAT_S 0.25
 /* How often a draining worker looks whether it is done. */
 #define DRAIN_CHECK_S 0.02
+/* Before the end of a drain: connections read no more queries; and what still waits for an upstream is answered
+ * SERVFAIL, with time left for the answers to be written. */
+#define DRAIN_FINISH_MS  500
+#define DRAIN_GIVE_UP_MS 200
 
 static void on_heartbeat(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -45,6 +49,7 @@ static void begin_drain(struct worker *worker, enum resolver_order order)
 {
     bool stop = order == RESOLVER_STOP;
 
+    worker->engine.draining = true;
     worker->drain_until_ms = clock_ms() + (stop ? RESOLVER_STOP_MS : RESOLVER_DRAIN_MS);
     for (size_t i = 0; i < worker->udp_count; i++)
         udp_stop(&worker->udp[i], stop);
@@ -64,16 +69,17 @@ static bool is_idle(const struct worker *worker)
 static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct worker *worker = timer->data;
-    /* Time for the answers of what is given up to be written. */
-    bool near_end = clock_ms() + 200 >= worker->drain_until_ms;
+    uint64_t now = clock_ms();
+    uint64_t left_ms = worker->drain_until_ms > now ? worker->drain_until_ms - now : 0;
 
     (void)revents;
-    if (near_end)
+    if (left_ms <= DRAIN_FINISH_MS)
+        tcp_finish(&worker->tcp);
+    if (left_ms <= DRAIN_GIVE_UP_MS)
         forward_give_up(&worker->engine.forward);
-    if (is_idle(worker) || clock_ms() >= worker->drain_until_ms) {
-        on_flush(loop, &worker->flush, 0);
+    on_flush(loop, &worker->flush, 0);
+    if (is_idle(worker) || left_ms == 0)
         ev_break(loop, EVBREAK_ALL);
-    }
 }
 
 static void on_wake(struct ev_loop *loop, ev_async *async, int revents)

@@ -39,7 +39,7 @@
     M(dropped_rate_total, COUNTER, "Queries dropped: client far over its rate")                               \
     M(dropped_send_total, COUNTER, "Answers dropped: the kernel did not take them")                           \
     M(dropped_client_gone_total, COUNTER, "Answers dropped: the client closed its connection first")          \
-    M(interrupted_total, COUNTER, "Queries answered SERVFAIL because the resolver had to stop")                    \
+    M(interrupted_total, COUNTER, "Queries answered SERVFAIL because the resolver had to stop")               \
     M(rate_limited_total, COUNTER, "Queries refused: client over its rate")                                   \
     M(in_flight_refused_total, COUNTER, "Queries refused: in-flight table full")                              \
     M(in_flight, GAUGE, "Queries waiting for an upstream answer")                                             \
@@ -48,8 +48,8 @@
     M(cache_misses_total, COUNTER, "Queries that the cache had no fresh answer for")                          \
     M(cache_stale_total, COUNTER, "Queries answered with a stale answer")                                     \
     M(cache_stores_total, COUNTER, "Answers written to the cache")                                            \
-    M(cache_entries, GAUGE, "Answers in the cache")                                                                    \
-    M(cache_bytes, GAUGE, "Memory of the cache")                                                                       \
+    M(cache_entries, GAUGE, "Answers in the cache")                                                           \
+    M(cache_bytes, GAUGE, "Memory of the cache")                                                              \
     M(cache_evictions_total, COUNTER, "Unexpired answers that made room for others")                          \
     M(tcp_connections, GAUGE, "Client connections open")                                                      \
     M(tcp_accepted_total, COUNTER, "Client connections accepted")                                             \
@@ -94,6 +94,7 @@ struct address_status {
     _Atomic uint32_t state;    /* enum identity_state; for a plain upstream VALID means that it answered */
     _Atomic uint32_t epoch;    /* grows with every change into or out of MISMATCH; older tickets and connections die */
     _Atomic uint64_t since_ms; /* clock_ms() when state began */
+    _Atomic uint64_t logged_ms[4]; /* when entering each state was last logged; a flapping peer must not fill the log */
     _Atomic uint64_t validated_ms; /* clock_ms() of the last full proof; 0: never */
     _Atomic int64_t not_after;     /* wall seconds: earliest end of a certificate in the proved chain; 0: unknown */
     _Atomic uint32_t pins_matched; /* bit i: pin i of the group matched at the last proof */

@@ -1,9 +1,10 @@
 /* admission.h - may this client ask, and how much?
  *
  * ACL:    deny before allow; who is in neither is refused.
- * Rate:   a token bucket a client (IPv4 address or IPv6 /64): client-burst tokens, client-qps new ones a second. A
- *         query without a token is answered REFUSED; one that is client-burst further over is dropped, and its
- *         client blocked for client-block seconds, if that is not 0.
+ * Rate:   two token buckets a client (IPv4 address or IPv6 /64), of client-burst tokens each and client-qps new ones a
+ *         second. A query takes a token of the first; when there is none, of the second, and is answered REFUSED; when
+ *         there is none either, it is dropped, and its client blocked for client-block seconds, if that is not 0. So
+ *         a client that stays over its rate gets its rate, and one that stays over twice its rate is blocked.
  * Memory: a table of ADMISSION_SETS times ADMISSION_WAYS clients, taken only when a rate is set. In a full set, the
  *         client that used least of its rate makes room, and never a blocked one: strangers cannot push out a heavy
  *         user.

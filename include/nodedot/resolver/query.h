@@ -26,6 +26,7 @@ struct query_engine {
     struct cache *cache;
     struct metrics *metrics;
     struct pool queries;
+    bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
     struct forward forward;
 };
 
