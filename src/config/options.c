@@ -29,6 +29,12 @@ const struct option_def option_table[] = {
     {SECTION_SERVER, OPTION_NUMBER, "user", FIELD(struct config, user), .preset = "65532", .min = 1,
      .max = UINT32_MAX - 1, .meaning = "user and group number that a resolver takes when it is started by root",
      .reason = "0 would be root, and the last number means \"no change\" to the kernel"},
+    {SECTION_SERVER, OPTION_CHOICE, "manage-address", FIELD(struct config, manage_address), .preset = "no",
+     .choices = "no|yes",
+     .meaning = "yes: put the listen addresses on the node and take them away at the end; needs NET_ADMIN"},
+    {SECTION_SERVER, OPTION_INTERFACE, "interface", FIELD(struct config, interface), .preset = "nodedot0",
+     .meaning =
+         "where manage-address puts them: a dummy interface, made if it is not there; lo, if the kernel has none"},
 
     {SECTION_CACHE, OPTION_BYTES, "size", FIELD(struct config, cache_size), .preset = "32M", .min = MIB, .max = 4 * GIB,
      .meaning = "memory for answers, never exceeded",

@@ -85,6 +85,8 @@ static const char *type_text(const struct option_def *option, char *out)
         return "DNS name";
     case OPTION_PATH:
         return "file name";
+    case OPTION_INTERFACE:
+        return "name of an interface";
     case OPTION_ENDPOINTS:
         return "list of ADDRESS or ADDRESS:PORT";
     case OPTION_ADDRESSES:

@@ -209,13 +209,33 @@ static bool is_path(const char *text, size_t size)
     return strlen(text) < size;
 }
 
+/* Fewer octets than the kernel takes, but all that anybody uses, and none that a file or a log line would have to quote. */
+static bool is_interface(const char *text, size_t size)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+    return text[strspn(text, allowed)] == '\0' && strlen(text) < size && strcmp(text, ".") != 0 &&
+           strcmp(text, "..") != 0;
+}
+
+static bool is_text(const struct option_def *option, const char *text)
+{
+    switch (option->type) {
+    case OPTION_PATH:
+        return is_path(text, option->size);
+    case OPTION_INTERFACE:
+        return is_interface(text, option->size);
+    default:
+        return strlen(text) < option->size && is_host_name(text);
+    }
+}
+
 static bool store_text(const struct option_def *option, const char *text, void *object, char *why)
 {
     char *member = (char *)object + option->offset;
     size_t length = strlen(text);
-    bool good = option->type == OPTION_PATH ? is_path(text, option->size) : length < option->size && is_host_name(text);
 
-    if (!good)
+    if (!is_text(option, text))
         return refuse(option, why, "\"%.80s\" cannot be used", text);
     if (option->type == OPTION_HOST_NAME && text[length - 1] == '.')
         length--; /* SNI is written without the final dot */
@@ -355,6 +375,7 @@ bool value_parse(const struct option_def *option, const char *text, const struct
         break;
     case OPTION_HOST_NAME:
     case OPTION_PATH:
+    case OPTION_INTERFACE:
         return store_text(option, text, object, why);
     default:
         return store_list(option, text, context, object, why);
@@ -435,6 +456,7 @@ void value_print(const struct option_def *option, const struct config *config, c
         return;
     case OPTION_HOST_NAME:
     case OPTION_PATH:
+    case OPTION_INTERFACE:
         print_text((const char *)object + option->offset, out);
         return;
     case OPTION_ENDPOINTS:
@@ -481,6 +503,7 @@ const char *value_expected(const struct option_def *option, char *out)
         [OPTION_UPSTREAM] = "the NAME of an [upstream NAME] section",
         [OPTION_HOST_NAME] = "a DNS name such as dns.example.net",
         [OPTION_PATH] = "a file name of at most 255 octets without \";\" and control characters",
+        [OPTION_INTERFACE] = "the name of a network interface, at most 15 letters, digits and \"-_.\"",
         [OPTION_ENDPOINTS] = "addresses such as 192.0.2.1, 192.0.2.1:5353, 2001:db8::1, [2001:db8::1]:5353",
         [OPTION_ADDRESSES] = "addresses without port, such as 192.0.2.1, 2001:db8::1",
         [OPTION_NETWORKS] = "networks such as 192.0.2.0/24, 2001:db8::/32 with zeros behind the prefix",

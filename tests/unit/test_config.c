@@ -845,10 +845,30 @@ static void all_errors_are_shown_with_their_places(void **state)
     assert_int_equal(error_lines(), 8);
 }
 
+static void an_interface_is_a_name_that_the_kernel_takes(void **state)
+{
+    static const char *const bad[] = {"sixteen-letters-", "a/b", "a b", "a:1", ".", "..", "caf\xc3\xa9"};
+    char text[256];
+
+    (void)state;
+    assert_good(load_text(DOT));
+    assert_false(config.manage_address);
+    assert_string_equal(config.interface, "nodedot0");
+    assert_good(load_text(DOT "[server]\nmanage-address = yes\ninterface = fifteen-letters\n"));
+    assert_true(config.manage_address);
+    assert_string_equal(config.interface, "fifteen-letters");
+    assert_good(load_text(DOT "[server]\nmanage-address = no\ninterface = ...\n"));
+    assert_false(config.manage_address);
+    assert_refused(DOT "[server]\nmanage-address = maybe\n", "expected one of no, yes");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), DOT "[server]\ninterface = %s\n", bad[i]);
+        assert_refused(text, "expected the name of a network interface");
+    }
+}
+
 static void options_of_later_versions_are_unknown(void **state)
 {
-    static const char *const texts[] = {"[server]\nmanage-address = no\n", "[server]\ninterface = lo\n",
-                                        "[cache]\nprefetch = yes\n", "[upstream u]\nfallback = v\n",
+    static const char *const texts[] = {"[cache]\nprefetch = yes\n", "[upstream u]\nfallback = v\n",
                                         "[log]\nqueries = no\n"};
 
     (void)state;
@@ -1323,7 +1343,8 @@ static void what_is_printed_reads_back_to_the_same(void **state)
 
     (void)state;
     snprintf(text, sizeof(text),
-             "[server]\nlisten = 0.0.0.0:5353, [::1]:53, fd00::10\nworkers = 3\nuser = 1\n"
+             "[server]\nlisten = 0.0.0.0:5353, [::1]:53, fd00::10\nworkers = 3\nuser = 1\nmanage-address = yes\n"
+             "interface = a-b_c.123456789\n"
              "[cache]\nsize = 1536K\nmin-ttl = 1\nmax-ttl = 2\nnegative-max-ttl = 3\nstale-max = 0\n"
              "[upstream a]\naddress = 192.0.2.1, 192.0.2.2:854, [2001:db8::1]:855\nname = a.example\npin = " PIN_A
              "\npin-file = %s\n"
@@ -1466,6 +1487,7 @@ int main(void)
         cmocka_unit_test(the_only_upstream_is_asked_for_everything_when_no_zone_is_there),
         cmocka_unit_test(nothing_configured_is_an_error_that_helps),
         cmocka_unit_test(all_errors_are_shown_with_their_places),
+        cmocka_unit_test(an_interface_is_a_name_that_the_kernel_takes),
         cmocka_unit_test(options_of_later_versions_are_unknown),
         cmocka_unit_test(a_section_or_key_given_twice_is_refused),
         cmocka_unit_test(words_are_case_sensitive),

@@ -26,6 +26,7 @@
 #define CONFIG_NETWORKS   256        /* entries of one access list */
 #define CONFIG_NAME       64         /* a section's own name, NUL included: [upstream NAME] */
 #define CONFIG_PATH       256        /* a file name, NUL included */
+#define CONFIG_INTERFACE  16         /* the name of a network interface, NUL included (IFNAMSIZ) */
 #define CONFIG_WORKERS    16         /* worker threads */
 #define CONFIG_PIN_OCTETS 32         /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
 #define CONFIG_UNSET      UINT32_MAX /* a zone's own limit that was not given: the [cache] one holds */
@@ -72,8 +73,10 @@ struct config {
     /* [server] */
     struct endpoint listens[CONFIG_LISTENS];
     size_t listen_count;
-    uint32_t workers; /* 1 to CONFIG_WORKERS; "auto" is already resolved */
-    uint32_t user;    /* uid and gid of a resolver */
+    uint32_t workers;                 /* 1 to CONFIG_WORKERS; "auto" is already resolved */
+    uint32_t user;                    /* uid and gid of a resolver */
+    bool manage_address;              /* put the listen addresses on the node, and take them away at the end */
+    char interface[CONFIG_INTERFACE]; /* where they are put */
     /* [cache] */
     uint64_t cache_size;                                    /* octets */
     uint32_t min_ttl, max_ttl, negative_max_ttl, stale_max; /* seconds */

@@ -32,6 +32,7 @@ enum option_type {
     OPTION_UPSTREAM,  /* stored as an index into config.upstreams */
     OPTION_HOST_NAME, /* text */
     OPTION_PATH,      /* text */
+    OPTION_INTERFACE, /* text */
     OPTION_ENDPOINTS, /* from here on: lists, parted by commas */
     OPTION_ADDRESSES,
     OPTION_NETWORKS,

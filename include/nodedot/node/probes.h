@@ -1,0 +1,54 @@
+/* probes.h - the liveness and readiness ports: a probe is a TCP connection that is accepted and closed.
+ *
+ * Closed: the socket stays bound, so that nobody else gets the port, but does not listen: connections are refused.
+ * Hung:   the kernel accepts for a hung process as long as the backlog has room. It is the smallest, so at most two
+ * probes
+ *         succeed once the supervisor turns no more.
+ * Change: probes_prepare() binds what a configuration wants beside what is in use; then probes_commit() or
+ * probes_abandon().
+ * Memory: must not move once prepared; libev holds pointers into it.
+ */
+#ifndef NODEDOT_NODE_PROBES_H
+#define NODEDOT_NODE_PROBES_H
+
+#include "nodedot/config/config.h"
+
+#include <ev.h>
+#include <stdbool.h>
+
+enum probe_kind { PROBE_LIVENESS, PROBE_READINESS };
+#define PROBE_KINDS 2
+
+/* Two kinds, on each address, in use and wanted next. */
+#define PROBES_MAX (PROBE_KINDS * CONFIG_LISTENS * 2)
+
+struct probe {
+    struct endpoint endpoint;
+    enum probe_kind kind, next_kind;
+    bool in_use, wanted; /* by the configuration in use, by the one that is prepared; neither: a free entry */
+    bool listening;
+    bool failed; /* to listen, and that was logged */
+    int fd;
+    ev_io accept;
+};
+
+struct probes {
+    struct ev_loop *loop;
+    struct probe probe[PROBES_MAX];
+    bool open[PROBE_KINDS]; /* as probes_set() said last */
+};
+
+void probes_init(struct probes *probes, struct ev_loop *loop);
+
+/* False, and why in error (SOCKETS_ERROR octets), with nothing changed. */
+bool probes_prepare(struct probes *probes, const struct config *config, char *error);
+void probes_commit(struct probes *probes);
+void probes_abandon(struct probes *probes);
+
+/* Opens and closes the ports as asked; logs a change. May be called again with the same values: a port that could not be
+ * opened is tried again. */
+void probes_set(struct probes *probes, bool liveness, bool readiness);
+
+void probes_close(struct probes *probes);
+
+#endif

@@ -1,0 +1,35 @@
+/* watch.h - has a configuration's file changed?
+ *
+ * Polled, by what stat(2) says of each file behind its links: a ConfigMap is updated by swapping a link to a
+ * directory, which no watch on the file itself would see. A change counts when two polls agree, so that a file is
+ * not read half written.
+ */
+#ifndef NODEDOT_NODE_WATCH_H
+#define NODEDOT_NODE_WATCH_H
+
+#include "nodedot/config/config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Time between two polls: a change is noticed within two. */
+#define WATCH_INTERVAL_S 1.0
+
+struct watch {
+    const struct config *config; /* whose files; may be read anew in place, so what is compared is kept here */
+    uint64_t names;              /* which files these were */
+    uint64_t loaded;             /* what they were like when they were read last */
+    uint64_t seen;               /* at the last poll */
+};
+
+/* What the files of a configuration are like now, as one number. */
+uint64_t watch_stamp(const struct config *config);
+
+/* Watches the files of config from now on; before is watch_stamp() of what was watched, taken before config was read, so
+ * that a change in between is noticed. */
+void watch_begin(struct watch *watch, const struct config *config, uint64_t before);
+
+/* One poll. True once for each change that has settled. */
+bool watch_poll(struct watch *watch);
+
+#endif

@@ -1,0 +1,294 @@
+/* nodedot - the DNS resolver of one node.
+ *
+ * From the command line down to bytes; a layer knows only itself and those below:
+ *
+ *  main.c                   commands and their options
+ *
+ *  node/supervisor.c        keeps one generation of the resolver alive; owns what must outlive it
+ *  node/generation.c        one resolver process as the supervisor sees it
+ *  node/sockets.c           the listening sockets
+ *  node/address.c           the listen addresses on the node
+ *  node/rtnetlink.c         interfaces and addresses, asked of the kernel
+ *  node/shared.c            the memory of cache and status page
+ *  node/probes.c            the liveness and readiness ports
+ *  node/watch.c             has a configuration's file changed?
+ *  node/status.c            hands the status page to `nodedot status`
+ *
+ *  resolver/resolver.c      one generation: what runs in a forked process
+ *  resolver/sandbox.c       gives up what a resolver does not need
+ *  resolver/worker.c        one thread: a loop, its sockets, its engine
+ *  resolver/query.c         a query's life, from admission to answer
+ *  resolver/admission.c     may this client ask, and how much?
+ *  resolver/local.c         names that are answered here and never forwarded
+ *
+ *  listener/udp.c           datagrams in and out, in batches
+ *  listener/tcp.c           pipelined queries over TCP
+ *  listener/quota.c         how many connections, in all and of each client
+ *  listener/client.c        who asked, and how an answer gets there
+ *
+ *  forward/zone.c           which zone does a name belong to?
+ *  forward/upstream.c       where a question is asked, and where next
+ *  forward/inflight.c       questions that wait, equal ones joined
+ *  forward/standing.c       is an address who it should be, does it answer?
+ *  forward/revalidate.c     proves every address anew, on a timer
+ *  forward/pin.c            prints the pins of a chain
+ *  forward/stream.c         one pipelined connection, over TLS or bare TCP
+ *  forward/plain.c          one question in one datagram
+ *  forward/tls.c            TLS, and the only file that knows wolfSSL
+ *  forward/records.c        whole TLS records in, whole flights out
+ *  forward/identity.c       is the peer who it should be?
+ *  forward/path.c           is there a path of signatures to a trusted certificate?
+ *  forward/san.c            the names that a certificate speaks for
+ *  forward/certificate.c    X.509 certificates
+ *  forward/pem.c            the certificates of a PEM file
+ *  forward/der.c            a cursor over DER
+ *
+ *  cache/cache.c            answers, kept until their TTL runs out
+ *  cache/ring.c             records and their index in shared memory
+ *
+ *  observe/metrics.c        counters and states on the status page
+ *  observe/log.c            one line for each change of state
+ *
+ *  config/config.c          what the operator asked for, checked
+ *  config/print.c           the option table on paper
+ *  config/env.c             reads the environment and --set
+ *  config/ini.c             reads the INI file
+ *  config/settings.c        what was written, and where
+ *  config/value.c           text to value and back
+ *  config/options.c         the table of options
+ *
+ *  dns/message.c            DNS messages, read and written
+ *  dns/edns.c               the OPT record
+ *  dns/name.c               domain names
+ *
+ *  base/pool.c              objects without the allocator
+ *  base/endpoint.c          addresses, ports and networks
+ *  base/base64.c            base64
+ *  base/hash.c              keyed hash
+ *  base/random.c            unpredictable numbers
+ *  base/clock.c             monotonic and wall time
+ */
+#include "nodedot/config/config.h"
+#include "nodedot/forward/pin.h"
+#include "nodedot/node/supervisor.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum exit_status { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Options of the command line, as bits: a command names those that it takes. */
+enum { TAKES_FILE = 1 << 0, TAKES_SET = 1 << 1, TAKES_NAME = 1 << 2, TAKES_CERT = 1 << 3 };
+
+static const char help[] =
+    "nodedot - the DNS resolver of one Kubernetes node\n"
+    "\n"
+    "    nodedot [run] [-c FILE] [--set SECTION.KEY=VALUE]...   run in the foreground\n"
+    "    nodedot check [-c FILE] [--set ...]     validate; print the effective configuration; exit 0 or 2\n"
+    "    nodedot pin HOST[:PORT] [--name NAME]   print the pins of the chain that a server presents\n"
+    "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
+    "    nodedot status [-c FILE] [--set ...]    what a running nodedot reports, as a table\n"
+    "    nodedot options                         every option, its type, default and meaning, as an INI file\n"
+    "    nodedot --version | --help\n"
+    "\n"
+    "The default file is " CONFIG_DEFAULT_FILE ". NODEDOT_SECTION_KEY variables win over the file, and --set\n"
+    "over both; DOT_HOST=ADDRESS#NAME alone, without a file, is a working configuration.\n"
+    "Exit status: 0 done, 1 failed while running, 2 usage or configuration error.\n";
+
+/* What the command line said. */
+struct command_line {
+    struct config_source source;
+    const char *name;
+    const char *cert;
+    const char *target;
+    unsigned taken; /* bits of the options that were given */
+};
+
+struct command {
+    const char *word;
+    unsigned takes;
+    bool takes_target;
+    int (*run)(const struct command_line *line);
+};
+
+/* Large, and needed until the end. */
+static struct config config;
+
+static int fail_usage(const char *what, const char *which)
+{
+    fprintf(stderr, "nodedot: %s%s; try \"nodedot --help\"\n", what, which);
+    return EXIT_USAGE;
+}
+
+/* A full disk or a closed pipe must not look like success. */
+static int finish_output(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    perror("nodedot: standard output");
+    return EXIT_FAILED;
+}
+
+static int load(const struct config_source *source)
+{
+    switch (config_load(source, &config, stderr)) {
+    case CONFIG_OK:
+        return EXIT_DONE;
+    case CONFIG_UNREADABLE:
+        return EXIT_FAILED;
+    default:
+        return EXIT_USAGE;
+    }
+}
+
+static int run(const struct command_line *line)
+{
+    int status = load(&line->source);
+
+    return status == EXIT_DONE ? supervisor_run(&line->source, &config) : status;
+}
+
+static int check(const struct command_line *line)
+{
+    int status = load(&line->source);
+
+    if (status == EXIT_DONE)
+        config_print(&config, stdout);
+    return status;
+}
+
+static int status(const struct command_line *line)
+{
+    int result = load(&line->source);
+
+    return result == EXIT_DONE ? status_print(&config) : result;
+}
+
+static int pin(const struct command_line *line)
+{
+    if ((line->target != NULL) == (line->cert != NULL))
+        return fail_usage("pin takes either HOST[:PORT] or --cert FILE", "");
+    if (line->cert != NULL && line->name != NULL)
+        return fail_usage("--name goes with HOST[:PORT], not with --cert", "");
+    if (line->cert != NULL)
+        return pin_print_file(line->cert, stdout, stderr);
+    return pin_print_host(line->target, line->name, stdout, stderr);
+}
+
+static int options(const struct command_line *line)
+{
+    (void)line;
+    config_print_options(stdout);
+    return EXIT_DONE;
+}
+
+static const struct command commands[] = {
+    {"run", TAKES_FILE | TAKES_SET, false, run},
+    {"check", TAKES_FILE | TAKES_SET, false, check},
+    {"pin", TAKES_NAME | TAKES_CERT, true, pin},
+    {"status", TAKES_FILE | TAKES_SET, false, status},
+    {"options", 0, false, options},
+};
+
+static const struct option long_options[] = {
+    {"set", required_argument, NULL, 's'},  {"name", required_argument, NULL, 'n'},
+    {"cert", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},    {NULL, 0, NULL, 0},
+};
+
+static void __attribute__((noreturn)) print_and_exit(const char *text)
+{
+    fputs(text, stdout);
+    exit(finish_output(EXIT_DONE));
+}
+
+/* Reads one option; false: usage error, reported. sets has room for one text for each argument. */
+static bool take_option(int option, char **argv, struct command_line *line, const char **sets)
+{
+    switch (option) {
+    case 'c':
+        line->source.file = optarg;
+        line->taken |= TAKES_FILE;
+        return true;
+    case 's':
+        sets[line->source.set_count++] = optarg;
+        line->taken |= TAKES_SET;
+        return true;
+    case 'n':
+        line->name = optarg;
+        line->taken |= TAKES_NAME;
+        return true;
+    case 'p':
+        line->cert = optarg;
+        line->taken |= TAKES_CERT;
+        return true;
+    case 'h':
+        print_and_exit(help);
+    case 'v':
+        print_and_exit("nodedot " NODEDOT_VERSION "\n");
+    case ':':
+        fail_usage("no value behind ", argv[optind - 1]);
+        return false;
+    default:
+        fail_usage("no such option: ", argv[optind - 1]);
+        return false;
+    }
+}
+
+static const struct command *find_command(const char *word)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(commands[i].word, word) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* What is left behind the options: a command and what it works on. NULL: usage error, reported. */
+static const struct command *take_words(int count, char **words, struct command_line *line)
+{
+    const struct command *command = find_command(count > 0 ? words[0] : "run");
+    int takes = 1;
+
+    if (command == NULL) {
+        fail_usage("no such command: ", words[0]);
+        return NULL;
+    }
+    if (command->takes_target && count > 1) {
+        line->target = words[1];
+        takes = 2;
+    }
+    if (count > takes) {
+        fail_usage("one argument too many: ", words[takes]);
+        return NULL;
+    }
+    if ((line->taken & ~command->takes) != 0) {
+        fail_usage("an option that does not go with ", command->word);
+        return NULL;
+    }
+    return command;
+}
+
+int main(int argc, char **argv)
+{
+    const char **sets = calloc((size_t)argc, sizeof(*sets));
+    struct command_line line = {.source = {.sets = sets, .environment = environ}};
+    const struct command *command;
+    int option;
+    int result;
+
+    if (sets == NULL) {
+        perror("nodedot");
+        return EXIT_FAILED;
+    }
+    opterr = 0;
+    do {
+        option = getopt_long(argc, argv, ":c:", long_options, NULL);
+    } while (option != -1 && take_option(option, argv, &line, sets));
+    command = option == -1 ? take_words(argc - optind, argv + optind, &line) : NULL;
+    result = command != NULL ? finish_output(command->run(&line)) : EXIT_USAGE;
+    free(sets);
+    return result;
+}

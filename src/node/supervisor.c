@@ -1,0 +1,767 @@
+#include "nodedot/node/supervisor.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/cache/cache.h"
+#include "nodedot/node/address.h"
+#include "nodedot/node/generation.h"
+#include "nodedot/node/probes.h"
+#include "nodedot/node/shared.h"
+#include "nodedot/node/sockets.h"
+#include "nodedot/node/status.h"
+#include "nodedot/node/watch.h"
+#include "nodedot/observe/log.h"
+#include "nodedot/resolver/resolver.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* A generation that does not serve by then, or on a reload is not ready, will not: connecting takes seconds at most. */
+#define START_LIMIT_S 10.0
+
+/* Past the resolver's own time to stop: its process has its own limit, this one is for a kernel that does not end it. */
+#define STOP_LIMIT_S (RESOLVER_STOP_MS / 1000.0 + 1.5)
+
+/* The first replacement of a lost generation comes at once; the next wait, so that a crash at start does not take the CPU
+ * from the node, and queries in the sockets' buffers still find a resolver in time. */
+#define PAUSE_FIRST_MS 50
+#define PAUSE_MAX_MS   2000
+
+/* A loss that is older is forgotten. */
+#define CALM_MS 30000
+
+/* So many losses within CALM_MS: forking again does not help. The liveness port closes, and the kubelet replaces the pod. */
+#define LOSSES_MAX 5
+
+/* Served for so long, generations can be kept alive after all. Shorter than the kubelet's patience by default (three probes,
+ * 10 s apart), so that a pod which has recovered is left alone. */
+#define RECOVERED_MS 10000
+
+/* Heartbeats are looked at so often. */
+#define TICK_MS 500
+
+/* A tick that comes later than this means that the supervisor itself stood still: then heartbeats may be old for the same
+ * reason, and the resolver is given another period. */
+#define TICK_LATE_MS 1000
+
+/* What the supervisor as a whole is at. An old generation that drains beside it has a life of its own (generation.h). */
+enum state {
+    DOWN,      /* no generation; a pause runs */
+    STARTING,  /* one was forked to serve at once, and has not said that it does */
+    UP,        /* the current generation serves */
+    REPLACING, /* the next one is loading; the current one, if there is one, serves */
+    STOPPING,  /* the program ends */
+    STATES
+};
+
+enum event {
+    REPORTED,     /* a generation has reported something new */
+    CURRENT_LOST, /* the current generation has ended, untold */
+    NEXT_LOST,    /* the next generation has ended before it took over */
+    OTHER_ENDED,  /* one that drained, or was given up */
+    LIMIT,        /* the time that the state may last is over */
+    RELOAD,       /* SIGHUP or a changed file */
+    STOP,         /* SIGTERM or SIGINT */
+    EVENTS
+};
+
+/* Losses of late, for pauses and liveness. */
+struct losses {
+    uint64_t at_ms[LOSSES_MAX]; /* a ring; oldest at next */
+    unsigned next;
+    uint64_t last_ms;
+    uint64_t pause_ms; /* before the next fork */
+    bool hopeless;     /* LOSSES_MAX within CALM_MS */
+};
+
+/* What a configuration brings into being. */
+struct setup {
+    struct config *config;
+    struct sockets sockets;
+    struct shared cache;
+};
+
+struct supervisor {
+    const struct config_source *source;
+    struct ev_loop *loop;
+    enum state state;
+    int exit_status;
+
+    struct generation generations[STATUS_SLOTS]; /* by slot */
+    struct generation *current, *next;           /* NULL: none */
+    uint64_t number;                             /* of the last generation forked */
+
+    struct setup setup; /* that holds */
+    struct setup tried; /* that the next generation is started with */
+    struct addresses addresses;
+    struct probes probes;
+    struct status_server status;
+    struct watch watch;
+    struct losses losses;
+
+    bool reload_wanted; /* as soon as the state allows it */
+    bool cache_suspect; /* a generation was lost, and none has served since that emptied the cache */
+    bool has_served;    /* at least once */
+
+    uint64_t last_tick_ms;
+    uint64_t patient_until_ms; /* no heartbeat is judged before */
+
+    ev_signal term, interrupt, hangup;
+    ev_child child;
+    ev_timer limit, tick, poll;
+};
+
+static void handle(struct supervisor *s, enum event event);
+static void start_current(struct supervisor *s);
+
+/* --- small steps --------------------------------------------------------------------------------------------------- */
+
+static void enter(struct supervisor *s, enum state state, double limit_s)
+{
+    s->state = state;
+    ev_timer_stop(s->loop, &s->limit);
+    if (limit_s < 0)
+        return;
+    ev_now_update(s->loop); /* the loop's time is that of its last turn; a configuration may have been read since */
+    ev_timer_set(&s->limit, limit_s, 0);
+    ev_timer_start(s->loop, &s->limit);
+}
+
+#define NO_LIMIT (-1.0)
+
+static bool is_current_ready(const struct supervisor *s)
+{
+    return s->current != NULL && s->current->state == GENERATION_READY;
+}
+
+/* Can generations be kept alive? */
+static bool is_alive(const struct supervisor *s)
+{
+    return !s->losses.hopeless && (s->current == NULL || !generation_is_stuck(s->current, clock_ms()));
+}
+
+/* Makes ports and page say what is so. */
+static void show(struct supervisor *s)
+{
+    struct status_page *page = s->status.page;
+    bool ready = s->state != STOPPING && is_current_ready(s);
+
+    probes_set(&s->probes, is_alive(s), ready);
+    atomic_store(&page->ready, ready);
+    atomic_store(&page->resolver_pid, s->current == NULL ? 0 : (uint32_t)s->current->pid);
+    if (s->current == NULL)
+        return;
+    atomic_store(&page->slot, (uint32_t)(s->current - s->generations));
+    atomic_store(&page->generation, s->current->number);
+}
+
+/* A reload that came at a bad moment. */
+static void catch_up(struct supervisor *s)
+{
+    if (s->reload_wanted)
+        handle(s, RELOAD);
+}
+
+static bool all_ended_but(const struct supervisor *s, const struct generation *one)
+{
+    for (size_t i = 0; i < STATUS_SLOTS; i++)
+        if (&s->generations[i] != one && s->generations[i].state != GENERATION_NONE)
+            return false;
+    return true;
+}
+
+static struct generation *free_slot(struct supervisor *s)
+{
+    for (size_t i = 0; i < STATUS_SLOTS; i++)
+        if (s->generations[i].state == GENERATION_NONE)
+            return &s->generations[i];
+    return NULL;
+}
+
+static void on_report(struct generation *generation)
+{
+    handle(generation->owner, REPORTED);
+}
+
+/* Forks a generation with setup. NULL: could not, and why was logged. */
+static struct generation *fork_generation(struct supervisor *s, const struct setup *setup, bool take_over)
+{
+    struct generation *generation = free_slot(s);
+    struct resolver_start start = {.config = setup->config,
+                                   .sockets = setup->sockets.listens,
+                                   .generation = s->number + 1,
+                                   .status = s->status.page,
+                                   .cache = setup->cache.memory,
+                                   .clear_cache = take_over && s->cache_suspect,
+                                   .take_over = take_over};
+
+    if (generation == NULL)
+        return NULL; /* not before the last one killed is reaped */
+    start.slot = (unsigned)(generation - s->generations);
+    generation->on_report = on_report;
+    generation->owner = s;
+    int result = generation_start(generation, s->loop, &start);
+    if (result < 0) {
+        log_error("cannot start a resolver", log_s("reason", strerror(-result)));
+        return NULL;
+    }
+    s->number++;
+    atomic_fetch_add(&s->status.page->generations_started, 1);
+    return generation;
+}
+
+/* --- losses -------------------------------------------------------------------------------------------------------- */
+
+static void losses_add(struct losses *losses, uint64_t now_ms)
+{
+    bool first = losses->last_ms == 0 || now_ms - losses->last_ms > CALM_MS;
+    uint64_t longer = losses->pause_ms == 0 ? PAUSE_FIRST_MS : 2 * losses->pause_ms;
+
+    losses->pause_ms = first ? 0 : longer < PAUSE_MAX_MS ? longer : PAUSE_MAX_MS;
+    losses->last_ms = now_ms;
+    losses->at_ms[losses->next] = now_ms;
+    losses->next = (losses->next + 1) % LOSSES_MAX;
+    uint64_t oldest = losses->at_ms[losses->next];
+    if (oldest == 0 || now_ms - oldest > CALM_MS || losses->hopeless)
+        return;
+    losses->hopeless = true;
+    log_error("too many resolvers lost: liveness is given up", log_n("lost", LOSSES_MAX),
+              log_n("seconds", (now_ms - oldest) / 1000));
+}
+
+static void losses_recover(struct supervisor *s, uint64_t now_ms)
+{
+    if (!s->losses.hopeless || s->current == NULL || !generation_serves(s->current) ||
+        now_ms - s->current->since_ms < RECOVERED_MS)
+        return;
+    s->losses.hopeless = false;
+    log_info("resolvers stay alive again: liveness is restored", log_n("generation", s->current->number));
+}
+
+/* --- a reload: try another setup ----------------------------------------------------------------------------------- */
+
+static void log_lines(char *text)
+{
+    char *rest;
+
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        log_error("configuration error", log_s("reason", line));
+}
+
+/* Reads the configuration anew, into the struct that is not in use. */
+static bool load_config(struct supervisor *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    uint64_t before = watch_stamp(s->watch.config);
+    FILE *errors = open_memstream(&text, &size);
+
+    if (errors == NULL)
+        return false;
+    enum config_result result = config_load(s->source, s->tried.config, errors);
+    fclose(errors);
+    if (result != CONFIG_OK && text != NULL)
+        log_lines(text);
+    free(text);
+    watch_begin(&s->watch, result == CONFIG_OK ? s->tried.config : s->setup.config, before);
+    return result == CONFIG_OK;
+}
+
+static int make_cache(struct shared *cache, size_t size)
+{
+    int result = shared_create(cache, "nodedot-cache", size);
+
+    if (result < 0)
+        return result;
+    result = cache_format(cache->memory, size);
+    if (result < 0)
+        shared_destroy(cache);
+    return result;
+}
+
+/* An equal size keeps the cache, and so every answer in it. */
+static bool prepare_cache(struct supervisor *s, char *error)
+{
+    size_t size = s->tried.config->cache_size;
+
+    s->tried.cache = s->setup.cache;
+    if (size == s->setup.cache.size)
+        return true;
+    int result = make_cache(&s->tried.cache, size);
+    if (result < 0) {
+        s->tried.cache.memory = NULL;
+        snprintf(error, SOCKETS_ERROR, "cannot make a cache of %zu octets: %s", size, strerror(-result));
+        return false;
+    }
+    return true;
+}
+
+static void release_tried(struct supervisor *s)
+{
+    sockets_retire(&s->tried.sockets, &s->setup.sockets);
+    probes_abandon(&s->probes);
+    addresses_abandon(&s->addresses);
+    if (s->tried.cache.memory != s->setup.cache.memory)
+        shared_destroy(&s->tried.cache);
+}
+
+/* Everything that the tried configuration wants, as far as it can be had beside what is in use. */
+static bool prepare(struct supervisor *s, char *error)
+{
+    s->tried.sockets.count = 0;
+    if (prepare_cache(s, error) && addresses_prepare(&s->addresses, s->tried.config, error) &&
+        sockets_prepare(&s->tried.sockets, &s->setup.sockets, s->tried.config, error) &&
+        probes_prepare(&s->probes, s->tried.config, error))
+        return true;
+    release_tried(s);
+    return false;
+}
+
+static void note_failed_reload(struct supervisor *s, const char *reason)
+{
+    atomic_fetch_add(&s->status.page->reloads_failed, 1);
+    log_error("reload failed", log_s("reason", reason));
+}
+
+/* Without a current generation the next serves at once, so its sockets are needed now. */
+static bool start_next(struct supervisor *s, char *error)
+{
+    bool take_over = s->current == NULL;
+
+    if (take_over && !sockets_activate(&s->tried.sockets, &s->setup.sockets, error))
+        return false;
+    s->next = fork_generation(s, &s->tried, take_over);
+    if (s->next == NULL)
+        snprintf(error, SOCKETS_ERROR, "cannot start a resolver");
+    return s->next != NULL;
+}
+
+/* UP, DOWN x RELOAD. Two generations are alive at most: while another one ends, the reload waits for it. */
+static void begin_replacing(struct supervisor *s)
+{
+    char error[SOCKETS_ERROR];
+
+    s->reload_wanted = !all_ended_but(s, s->current);
+    if (s->reload_wanted)
+        return;
+    log_info("reloading the configuration");
+    if (!load_config(s)) {
+        note_failed_reload(s, "the configuration is not valid");
+        return;
+    }
+    if (!prepare(s, error)) {
+        note_failed_reload(s, error);
+        return;
+    }
+    if (!start_next(s, error)) {
+        release_tried(s);
+        note_failed_reload(s, error);
+        return;
+    }
+    enter(s, REPLACING, START_LIMIT_S);
+}
+
+/* The tried setup becomes the one that holds. The order matters: sockets that no generation reads any more are taken out of
+ * service before the old one is told to drain, so that it reads what they still hold. */
+static void adopt_tried(struct supervisor *s)
+{
+    struct config *old = s->setup.config;
+
+    sockets_retire(&s->setup.sockets, &s->tried.sockets);
+    probes_commit(&s->probes);
+    addresses_commit(&s->addresses);
+    if (s->tried.cache.memory != s->setup.cache.memory) {
+        shared_destroy(&s->setup.cache);
+        log_info("cache made", log_n("octets", s->tried.cache.size));
+    }
+    s->setup = s->tried;
+    s->tried = (struct setup){.config = old};
+    log_configure(s->setup.config->log_level, s->setup.config->log_format);
+    status_listen(&s->status, &s->setup.config->listens[0]);
+}
+
+/* Addresses that left the configuration stay for as long as a generation still answers on them. */
+static void drop_old_addresses(struct supervisor *s)
+{
+    if (all_ended_but(s, s->current))
+        addresses_drained(&s->addresses);
+}
+
+static void let_next_take_over(struct supervisor *s)
+{
+    struct generation *old = s->current;
+
+    adopt_tried(s);
+    s->current = s->next;
+    s->next = NULL;
+    if (old != NULL) {
+        generation_order(s->current, RESOLVER_TAKE_OVER);
+        generation_order(old, RESOLVER_DRAIN);
+    } else {
+        s->cache_suspect = false;
+    }
+    drop_old_addresses(s);
+    s->has_served = true;
+    atomic_fetch_add(&s->status.page->reloads_succeeded, 1);
+    log_info("reload done", log_n("generation", s->current->number));
+    enter(s, UP, NO_LIMIT);
+    show(s);
+    catch_up(s);
+}
+
+static void abandon_next(struct supervisor *s, const char *reason)
+{
+    generation_kill(s->next, reason);
+    s->next = NULL;
+    release_tried(s);
+}
+
+static void give_up_next(struct supervisor *s, const char *reason)
+{
+    abandon_next(s, reason);
+    note_failed_reload(s, reason);
+    if (s->current == NULL) {
+        start_current(s);
+        return;
+    }
+    enter(s, UP, NO_LIMIT);
+    show(s);
+    catch_up(s);
+}
+
+/* REPLACING x REPORTED. A generation never replaces a better one. */
+static void consider_next(struct supervisor *s)
+{
+    char error[SOCKETS_ERROR];
+
+    show(s);
+    if (!generation_serves(s->next) || (is_current_ready(s) && s->next->state != GENERATION_READY))
+        return;
+    if (s->current != NULL && !sockets_activate(&s->tried.sockets, &s->setup.sockets, error)) {
+        give_up_next(s, error);
+        return;
+    }
+    let_next_take_over(s);
+}
+
+/* REPLACING x NEXT_LOST */
+static void next_lost(struct supervisor *s)
+{
+    give_up_next(s, "the new resolver ended before it took over");
+}
+
+/* REPLACING x LIMIT */
+static void next_late(struct supervisor *s)
+{
+    give_up_next(s, generation_serves(s->next) ? "the new resolver is given up: it is not ready in time"
+                                               : "the new resolver is given up: it does not serve in time");
+}
+
+/* --- the current generation ---------------------------------------------------------------------------------------- */
+
+static void pause_before_start(struct supervisor *s, uint64_t pause_ms)
+{
+    enter(s, DOWN, (double)pause_ms / 1000);
+    show(s);
+    catch_up(s);
+}
+
+static void start_current(struct supervisor *s)
+{
+    s->current = fork_generation(s, &s->setup, true);
+    if (s->current == NULL) {
+        pause_before_start(s, PAUSE_MAX_MS);
+        return;
+    }
+    enter(s, STARTING, START_LIMIT_S);
+    show(s);
+}
+
+/* STARTING x REPORTED */
+static void current_reported(struct supervisor *s)
+{
+    show(s);
+    if (!generation_serves(s->current))
+        return;
+    s->has_served = true;
+    s->cache_suspect = false;
+    enter(s, UP, NO_LIMIT);
+    catch_up(s);
+}
+
+/* STARTING x LIMIT: it is started again when it was reaped. */
+static void current_late(struct supervisor *s)
+{
+    generation_kill(s->current, "does not serve in time");
+    enter(s, STARTING, NO_LIMIT);
+}
+
+/* STARTING, UP x CURRENT_LOST */
+static void replace_lost(struct supervisor *s)
+{
+    s->current = NULL;
+    s->cache_suspect = true;
+    atomic_fetch_add(&s->status.page->generations_lost, 1);
+    losses_add(&s->losses, clock_ms());
+    if (s->losses.pause_ms == 0)
+        start_current(s);
+    else
+        pause_before_start(s, s->losses.pause_ms);
+}
+
+/* REPLACING x CURRENT_LOST. The next one has opened a cache that is not to be trusted any more, so it goes too. */
+static void replace_both(struct supervisor *s)
+{
+    abandon_next(s, "the resolver that it was to replace is lost");
+    s->reload_wanted = true;
+    replace_lost(s);
+}
+
+/* STARTING, REPLACING x RELOAD */
+static void remember_reload(struct supervisor *s)
+{
+    s->reload_wanted = true;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------- */
+
+/* STOPPING x every end of a generation */
+static void finish_when_ended(struct supervisor *s)
+{
+    if (all_ended_but(s, NULL))
+        ev_break(s->loop, EVBREAK_ALL);
+}
+
+/* any x STOP. Readiness first, so that nobody is sent here any more. */
+static void begin_stop(struct supervisor *s)
+{
+    log_info("stopping");
+    enter(s, STOPPING, STOP_LIMIT_S);
+    show(s);
+    for (size_t i = 0; i < STATUS_SLOTS; i++)
+        generation_order(&s->generations[i], RESOLVER_STOP);
+    finish_when_ended(s);
+}
+
+/* STOPPING x LIMIT: a process that even SIGKILL did not end is left to the kernel. */
+static void leave(struct supervisor *s)
+{
+    ev_break(s->loop, EVBREAK_ALL);
+}
+
+/* --- states and events --------------------------------------------------------------------------------------------- */
+
+static void ignore(struct supervisor *s)
+{
+    (void)s;
+}
+
+typedef void action(struct supervisor *);
+
+/* clang-format off */
+static action *const actions[STATES][EVENTS] = {
+    /*              REPORTED          CURRENT_LOST       NEXT_LOST          OTHER_ENDED        LIMIT          RELOAD           STOP */
+    [DOWN]      = { ignore,           ignore,            ignore,            catch_up,          start_current, begin_replacing, begin_stop },
+    [STARTING]  = { current_reported, replace_lost,      ignore,            ignore,            current_late,  remember_reload, begin_stop },
+    [UP]        = { show,             replace_lost,      ignore,            catch_up,          ignore,        begin_replacing, begin_stop },
+    [REPLACING] = { consider_next,    replace_both,      next_lost,         ignore,            next_late,     remember_reload, begin_stop },
+    [STOPPING]  = { ignore,           finish_when_ended, finish_when_ended, finish_when_ended, leave,         ignore,          ignore },
+};
+/* clang-format on */
+
+static void handle(struct supervisor *s, enum event event)
+{
+    actions[s->state][event](s);
+}
+
+/* --- what happens -------------------------------------------------------------------------------------------------- */
+
+static struct generation *generation_of(struct supervisor *s, pid_t pid)
+{
+    for (size_t i = 0; i < STATUS_SLOTS; i++)
+        if (s->generations[i].state != GENERATION_NONE && s->generations[i].pid == pid)
+            return &s->generations[i];
+    return NULL;
+}
+
+/* What the very first resolver cannot load is missing or broken, and it has said what; another one would fail as well. */
+static bool cannot_start(const struct supervisor *s, int wait_status)
+{
+    return s->state == STARTING && !s->has_served && WIFEXITED(wait_status) &&
+           WEXITSTATUS(wait_status) == RESOLVER_EXIT_FAILED;
+}
+
+/* As process 1 of a container the supervisor reaps strangers, too. */
+static void on_child(struct ev_loop *loop, ev_child *child, int revents)
+{
+    struct supervisor *s = child->data;
+    struct generation *generation = generation_of(s, child->rpid);
+
+    (void)revents;
+    if (generation == NULL)
+        return;
+    generation_ended(generation, child->rstatus);
+    drop_old_addresses(s);
+    if (generation == s->current && cannot_start(s, child->rstatus)) {
+        s->exit_status = 1;
+        ev_break(loop, EVBREAK_ALL);
+        return;
+    }
+    handle(s, generation == s->current ? CURRENT_LOST : generation == s->next ? NEXT_LOST : OTHER_ENDED);
+}
+
+static void on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+    (void)loop, (void)revents;
+    handle(signal->data, STOP);
+}
+
+static void on_hangup(struct ev_loop *loop, ev_signal *signal, int revents)
+{
+    (void)loop, (void)revents;
+    handle(signal->data, RELOAD);
+}
+
+static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct supervisor *s = timer->data;
+
+    (void)loop, (void)revents;
+    if (watch_poll(&s->watch))
+        handle(s, RELOAD);
+}
+
+static void on_limit(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    (void)loop, (void)revents;
+    handle(timer->data, LIMIT);
+}
+
+/* The end of a killed generation is an event like any other, when it is reaped. */
+static void check_heartbeats(struct supervisor *s, uint64_t now_ms)
+{
+    if (now_ms < s->patient_until_ms)
+        return;
+    for (size_t i = 0; i < STATUS_SLOTS; i++)
+        if (generation_hangs(&s->generations[i], now_ms))
+            generation_kill(&s->generations[i], "hangs: its heartbeat has stopped");
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct supervisor *s = timer->data;
+    uint64_t now_ms = clock_ms();
+
+    (void)loop, (void)revents;
+    if (now_ms - s->last_tick_ms > TICK_LATE_MS)
+        s->patient_until_ms = now_ms + HEARTBEAT_LIMIT_MS;
+    s->last_tick_ms = now_ms;
+    check_heartbeats(s, now_ms);
+    addresses_tick(&s->addresses, now_ms);
+    losses_recover(s, now_ms);
+    show(s);
+}
+
+/* --- start and end ------------------------------------------------------------------------------------------------- */
+
+static void watch_signals(struct supervisor *s)
+{
+    ev_signal_init(&s->term, on_stop, SIGTERM);
+    ev_signal_init(&s->interrupt, on_stop, SIGINT);
+    ev_signal_init(&s->hangup, on_hangup, SIGHUP);
+    ev_child_init(&s->child, on_child, 0, 0);
+    s->term.data = s->interrupt.data = s->hangup.data = s->child.data = s;
+    ev_signal_start(s->loop, &s->term);
+    ev_signal_start(s->loop, &s->interrupt);
+    ev_signal_start(s->loop, &s->hangup);
+    ev_child_start(s->loop, &s->child);
+    signal(SIGPIPE, SIG_IGN); /* who reads the log may go away */
+}
+
+static void start_timers(struct supervisor *s)
+{
+    ev_init(&s->limit, on_limit);
+    ev_timer_init(&s->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
+    ev_timer_init(&s->poll, on_poll, WATCH_INTERVAL_S, WATCH_INTERVAL_S);
+    s->limit.data = s->tick.data = s->poll.data = s;
+    ev_timer_start(s->loop, &s->tick);
+    ev_timer_start(s->loop, &s->poll);
+    s->last_tick_ms = clock_ms();
+}
+
+/* The first setup is made like any other: as a change, from one that has nothing. */
+static bool set_up(struct supervisor *s, char *error)
+{
+    int result = status_create(&s->status, s->loop);
+
+    if (result < 0) {
+        snprintf(error, SOCKETS_ERROR, "cannot make the status page: %s", strerror(-result));
+        return false;
+    }
+    if (!prepare(s, error))
+        return false;
+    if (!sockets_activate(&s->tried.sockets, &s->setup.sockets, error)) {
+        release_tried(s);
+        return false;
+    }
+    adopt_tried(s);
+    return true;
+}
+
+static void tear_down(struct supervisor *s)
+{
+    static const struct sockets none;
+
+    probes_close(&s->probes);
+    sockets_retire(&s->setup.sockets, &none);
+    addresses_close(&s->addresses);
+    shared_destroy(&s->setup.cache);
+    status_destroy(&s->status);
+    ev_loop_destroy(s->loop);
+}
+
+static int run(struct supervisor *s)
+{
+    char error[SOCKETS_ERROR];
+
+    if (!set_up(s, error)) {
+        log_error("cannot start", log_s("reason", error));
+        return 1;
+    }
+    sockets_log_buffers(&s->setup.sockets);
+    watch_begin(&s->watch, s->setup.config, 0);
+    start_timers(s);
+    start_current(s);
+    ev_run(s->loop, 0);
+    if (s->next != NULL)
+        abandon_next(s, "stopped");
+    log_info("stopped", log_n("exit-status", s->exit_status));
+    return s->exit_status;
+}
+
+int supervisor_run(const struct config_source *source, struct config *config)
+{
+    static struct config second; /* large; the one that a reload fills */
+    static struct supervisor s;
+
+    memset(&s, 0, sizeof s);
+    s.source = source;
+    s.tried.config = config;
+    s.setup.config = &second;
+    log_configure(config->log_level, config->log_format);
+    s.loop = ev_default_loop(EVFLAG_NOENV);
+    if (s.loop == NULL) {
+        log_error("cannot start", log_s("reason", "no event loop"));
+        return 1;
+    }
+    watch_signals(&s);
+    addresses_init(&s.addresses, s.loop);
+    probes_init(&s.probes, s.loop);
+    int status = run(&s);
+    tear_down(&s);
+    return status;
+}
