@@ -1,6 +1,6 @@
 # nodedot: what users and developers type. `make help` lists the targets.
 
-# ---- Settings: give them on the command line, as in `make CC=clang STATIC=0` ------------------------------------------
+# ---- Settings: give them on the command line, as in `make CC=clang STATIC=0` -----------------------------------------
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -29,7 +29,7 @@ OPTIMIZE ?= -O2 -g
 CFLAGS ?=
 LDFLAGS ?=
 
-# ---- How make behaves -------------------------------------------------------------------------------------------------
+# ---- How make behaves ------------------------------------------------------------------------------------------------
 
 MAKEFLAGS += --no-builtin-rules
 ifeq ($(MAKELEVEL),0)
@@ -50,7 +50,7 @@ say = @printf '  %-7s %s\n' $(1) $(2)
 endif
 MAKE_QUIETLY = $(Q)$(MAKE) --no-print-directory
 
-# ---- What is built from what ------------------------------------------------------------------------------------------
+# ---- What is built from what -----------------------------------------------------------------------------------------
 
 SOURCES := $(sort $(shell find src -name '*.c'))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o)
@@ -66,7 +66,7 @@ FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/
 # names the sources it wants instead (test_thing_SOURCES := src/node/thing.c), and options for the linker
 # (test_thing_LDFLAGS := -Wl,--wrap=fork).
 
-# ---- Compiler and linker ----------------------------------------------------------------------------------------------
+# ---- Compiler and linker ---------------------------------------------------------------------------------------------
 
 HASH := \#
 # Is an option known? Asked when the first file is compiled, not before: `make run` installs the compiler.
@@ -92,7 +92,7 @@ COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude $(OPTIMIZE) $(WARNINGS) $(MOD
 LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 LIBS    = -lwolfssl -lev -linih -lm
 
-# ---- Build ------------------------------------------------------------------------------------------------------------
+# ---- Build -----------------------------------------------------------------------------------------------------------
 
 .PHONY: all
 all: $(BUILD)/nodedot ## build build/nodedot (the default)
@@ -124,7 +124,8 @@ $(VERSIONED): private COMPILE += -DNODEDOT_VERSION='"$(VERSION)"'
 
 # Files that change when what they tell changes: another compiler or option, a source less, another version.
 .PHONY: FORCE
-remember = $(Q)mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
+escaped = '$(subst ','\'',$(1))'
+remember = $(Q)mkdir -p $(@D) && printf '%s\n' $(escaped) | cmp -s - $@ || printf '%s\n' $(escaped) >$@
 $(BUILD)/flags: FORCE
 	$(call remember,$(missing)$(COMPILE) $(LINK) $(LINK_MODE))
 $(BUILD)/sources: FORCE
@@ -134,7 +135,7 @@ $(BUILD)/version: FORCE
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-# ---- Run --------------------------------------------------------------------------------------------------------------
+# ---- Run -------------------------------------------------------------------------------------------------------------
 
 .PHONY: run
 run: ## install what is missing, build, and answer on 127.0.0.1:5353 (CONFIG=FILE: with that configuration)
@@ -142,7 +143,7 @@ run: ## install what is missing, build, and answer on 127.0.0.1:5353 (CONFIG=FIL
 	+$(MAKE_QUIETLY) all
 	@scripts/run-demo $(BUILD)/nodedot $(CONFIG)
 
-# ---- Test -------------------------------------------------------------------------------------------------------------
+# ---- Test ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test check test-unit test-blackbox sanitize unit-tests
 test: ## install what is missing, build, and run all tests
@@ -152,10 +153,10 @@ test: ## install what is missing, build, and run all tests
 
 check: test ## the same as test
 
-test-unit: unit-tests ## run the unit tests alone
+test-unit: unit-tests ## run the unit tests alone (`make test` installs what they need)
 	@scripts/run-tests $(BUILD) unit
 
-test-blackbox: all ## run the black-box tests alone (they need what `make test` installs)
+test-blackbox: all ## run the black-box tests alone (`make test` installs what they need)
 	@scripts/run-tests $(BUILD) blackbox
 
 sanitize: ## run all tests with AddressSanitizer and UndefinedBehaviorSanitizer
@@ -170,7 +171,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(call unit_test_parts,$$*)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) $($*_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-# ---- Fuzz and measure -------------------------------------------------------------------------------------------------
+# ---- Fuzz and measure ------------------------------------------------------------------------------------------------
 
 .PHONY: fuzz fuzzers bench
 fuzz: ## run every fuzz target for SECONDS (60) each; finds go to build/fuzz/crashes
@@ -190,7 +191,7 @@ bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 	+$(MAKE_QUIETLY) all
 	@tests/bench/run --nodedot $(BUILD)/nodedot --build $(BUILD)/bench $(BENCH)
 
-# ---- Check the sources ------------------------------------------------------------------------------------------------
+# ---- Check the sources -----------------------------------------------------------------------------------------------
 
 .PHONY: lint format reference objects
 lint: ## check format, warnings of two compilers, clang-tidy, layers, scripts, the option table in README.md
@@ -210,7 +211,7 @@ $(BUILD)/reference: $(BUILD)/obj/tests/tools/reference.o $(LIBRARY)
 
 objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o)
 
-# ---- Deliver ----------------------------------------------------------------------------------------------------------
+# ---- Deliver ---------------------------------------------------------------------------------------------------------
 
 .PHONY: image dist install uninstall clean
 image: ## build the container image localhost/nodedot:dev and build/image.tar
