@@ -119,21 +119,21 @@ def reload(made, **server):
 @contextlib.contextmanager
 def never_away(*addresses):
     """None of the addresses is taken away meanwhile, not even for a moment."""
-    with tempfile.TemporaryFile("w+") as heard:
+    with tempfile.NamedTemporaryFile() as heard:
         with subprocess.Popen(["ip", "-o", "monitor", "address"], stdout=heard) as monitor:
-            mark = "127.9.9.9"
-            wait_until(lambda: hears(mark, heard), 5, "ip monitor")
-            yield
-            ip("address", "add", f"{OTHER}/8", "dev", "lo")
-            wait_until(lambda: OTHER in text_of(heard), 5, "the last change")
-            monitor.kill()
+            try:
+                wait_until(lambda: hears("127.9.9.9", heard), 5, "ip monitor")
+                yield
+                ip("address", "add", f"{OTHER}/8", "dev", "lo")
+                wait_until(lambda: OTHER in text_of(heard), 5, "the last change")
+            finally:
+                monitor.kill()
         gone = [line for line in text_of(heard).splitlines() if "Deleted" in line]
         assert not [line for line in gone if any(f" {a}/" in line for a in addresses)], gone
 
 
 def text_of(file):
-    file.seek(0)
-    return file.read()
+    return pathlib.Path(file.name).read_text()
 
 
 def hears(mark, heard):
