@@ -113,7 +113,7 @@ void address_failed(struct address *address, const char *reason)
     address->failures++;
     atomic_fetch_add_explicit(&address->standing.status->failures, 1, memory_order_relaxed);
     if (address_stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
-        (address->upstream->config->transport == TRANSPORT_DOT || address->failures >= PLAIN_FAILURES))
+        (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
         standing_unreachable(&address->standing, reason);
     set_timer(address, pause_after(address->failures));
     address->upstream->forward->unsettled = true;
@@ -175,7 +175,7 @@ void address_probe(struct address *address)
         return;
     probe->address = address;
     set_timer(address, PROBE_MS);
-    if (address->upstream->config->transport == TRANSPORT_DOT) {
+    if (upstream_uses_streams(address->upstream->config)) {
         address_ask(probe); /* without a connection, the next one that becomes ready is probed */
     } else if (plain_ask(probe)) {
         attempt_count(probe);
@@ -202,9 +202,13 @@ void address_serve_waiting(struct stream *stream)
 
 void address_stream_ready(struct stream *stream)
 {
+    struct address *address = stream->address;
+    bool unproved =
+        address->upstream->config->transport == TRANSPORT_PLAIN && standing_state(&address->standing) != IDENTITY_VALID;
+
     address_serve_waiting(stream);
-    if (stream->address->failures > 0)
-        address_probe(stream->address);
+    if (address->failures > 0 || unproved)
+        address_probe(address);
 }
 
 /* Notes one query that was out on a closed connection. A connection that answered some of its queries did not refuse
@@ -294,7 +298,7 @@ static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     (void)loop, (void)revents;
     if (address->probe.state != ATTEMPT_FREE)
         probe_failed(address);
-    else if (address->failures > 0 && address->upstream->config->transport == TRANSPORT_DOT &&
+    else if (address->failures > 0 && upstream_uses_streams(address->upstream->config) &&
              address_stream(address) == NULL)
         connect_again(address);
     else if (address->failures > 0 || clock_us() - address->answered_us >= PROBE_IDLE_MS * 1000ull)

@@ -17,7 +17,7 @@ static const struct question probe_question = {
 
 static bool attempt_uses_stream(const struct attempt *attempt)
 {
-    return attempt->address->upstream->config->transport == TRANSPORT_DOT ||
+    return upstream_uses_streams(attempt->address->upstream->config) ||
            (attempt->flight != NULL && attempt->flight->over_tcp);
 }
 
@@ -179,7 +179,7 @@ static bool flight_has_elsewhere(const struct flight *flight)
 
     if (address == NULL)
         return false;
-    if (address->upstream->config->transport == TRANSPORT_PLAIN && !flight->over_tcp)
+    if (!upstream_uses_streams(address->upstream->config) && !flight->over_tcp)
         return true; /* a datagram may have been lost */
     for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
         const struct attempt *attempt = &flight->attempts[i];

@@ -50,7 +50,7 @@ static uint64_t address_cost(const struct flight *flight, struct address *addres
         cost += 1ull << 42;
     if (!address_is_good(address))
         cost += 1ull << 41;
-    if (address->upstream->config->transport == TRANSPORT_DOT && address_stream(address) == NULL)
+    if (upstream_uses_streams(address->upstream->config) && address_stream(address) == NULL)
         cost += 1ull << 40;
     return cost;
 }

@@ -93,6 +93,7 @@ static _Noreturn void run_child(struct ev_loop *loop, const struct resolver_star
     reset_signals(mask);
     close_others(start);
     log_configure(start->config->log_level, start->config->log_format);
+    log_set_node(start->config->node_name);
     _exit(resolver_run(start)); /* what the supervisor wants done at its exit is not for the child */
 }
 

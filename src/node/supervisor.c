@@ -381,6 +381,7 @@ static void adopt_tried(struct supervisor *s)
     s->setup = s->tried;
     s->tried = (struct setup){.config = old};
     log_configure(s->setup.config->log_level, s->setup.config->log_format);
+    log_set_node(s->setup.config->node_name);
     status_listen(&s->status, &s->setup.config->listens[0]);
 }
 
@@ -753,6 +754,7 @@ int supervisor_run(const struct config_source *source, struct config *config)
     s.tried.config = config;
     s.setup.config = &second;
     log_configure(config->log_level, config->log_format);
+    log_set_node(config->node_name);
     s.loop = ev_default_loop(EVFLAG_NOENV);
     if (s.loop == NULL) {
         log_error("cannot start", log_s("reason", "no event loop"));

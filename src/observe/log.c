@@ -15,6 +15,7 @@
 /* Set before threads start and in a forked child before it has any, so it needs no lock. */
 static enum log_level max_level = LOG_LEVEL_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
+static char node_name[256]; /* the longest DNS name, as Kubernetes names nodes */
 
 /* A line in the making. Once something did not fit, nothing follows it, so a cut line never skips a part. */
 struct line {
@@ -183,6 +184,11 @@ void log_configure(enum log_level level, enum log_format format)
     line_format = format;
 }
 
+void log_set_node(const char *name)
+{
+    snprintf(node_name, sizeof(node_name), "%s", name);
+}
+
 bool log_enabled(enum log_level level)
 {
     return level <= max_level;
@@ -195,6 +201,8 @@ void log_write(enum log_level level, const char *message, const struct log_field
     line.size = 0;
     line.full = false;
     line_put_head(&line, level, message);
+    if (node_name[0] != '\0')
+        line_put_field(&line, &log_s("node", node_name));
     for (; fields->key != NULL && !line.full; fields++)
         line_put_field(&line, fields);
     line_end(&line, line_format == LOG_FORMAT_JSON ? "}\n" : "\n");

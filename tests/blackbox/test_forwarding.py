@@ -123,6 +123,13 @@ def test_a_truncated_plain_answer_is_asked_again_over_tcp(start, upstream):
     assert len(upstream.asked("big.test")) == 2
 
 
+def test_a_plain_upstream_with_force_tcp_is_asked_over_tcp_alone(start, upstream):
+    program = start(upstream, auth="plain", up={"force-tcp": "yes"})  # and it becomes ready, without a client's query
+    for name in ("a.test", "b.test", "c.test"):
+        assert right(program.ask(name), name)
+    assert {q.transport for q in list(upstream.queries)} == {"tcp"}
+
+
 @pytest.mark.parametrize("kind", behaviours.MISMATCHES)
 def test_a_plain_answer_that_does_not_match_is_dropped_and_the_true_one_taken(start, upstream, kind):
     upstream.default = behaviours.wrong_first(behaviours.MISMATCHES[kind], behaviours.delay(0.05))

@@ -55,6 +55,14 @@ def test_every_line_is_json(start, upstream):
         assert all(isinstance(value, (str, int)) for value in entry.values())
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_every_line_names_the_node_that_is_configured(start, upstream, form):
+    program = start(upstream, server={"node-name": "${NODE}"}, log={"format": form}, env={"NODE": "worker-1.example"})
+    program.stop()
+    own = "node=worker-1.example" if form == "text" else '"node":"worker-1.example"'
+    assert all(own in line for line in program.log().splitlines())
+
+
 def test_the_time_is_now_in_utc(nodedot):
     stamp = re.match(TIME, nodedot.log())[0]
     then = datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ")

@@ -44,6 +44,7 @@ struct upstream_config {
     struct endpoint addresses[CONFIG_ADDRESSES];
     size_t address_count;
     enum transport transport;
+    bool force_tcp;        /* plain: never over UDP */
     char server_name[256]; /* SNI and the name that the certificate must carry; "": none */
     enum auth auth;
     struct pin pins[CONFIG_PINS];
@@ -56,6 +57,12 @@ struct upstream_config {
     char client_key[CONFIG_PATH];
     uint32_t revalidate; /* seconds */
 };
+
+/* Is everything asked over connections? */
+static inline bool upstream_uses_streams(const struct upstream_config *upstream)
+{
+    return upstream->transport == TRANSPORT_DOT || upstream->force_tcp;
+}
 
 struct zone_config {
     struct name name;          /* lower case */
@@ -77,6 +84,7 @@ struct config {
     uint32_t user;                    /* uid and gid of a resolver */
     bool manage_address;              /* put the listen addresses on the node, and take them away at the end */
     char interface[CONFIG_INTERFACE]; /* where they are put */
+    char node_name[256];              /* for log lines; "": none */
     /* [cache] */
     uint64_t cache_size;                                    /* octets */
     uint32_t min_ttl, max_ttl, negative_max_ttl, stale_max; /* seconds */

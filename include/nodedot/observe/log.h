@@ -27,6 +27,9 @@ struct log_field {
 };
 
 void log_configure(enum log_level level, enum log_format format);
+/* Puts node=NAME into every line from now on; "": not. Copied, at most 255 octets. */
+void log_set_node(const char *name);
+
 bool log_enabled(enum log_level level);
 
 /* Writes one line. message is fixed text without values; fields end with a NULL key. Use the macros below. */
