@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="nodedot" \
       org.opencontainers.image.source="$SOURCE"
 COPY --from=build /image /
 # Without root and capabilities all commands, and ports from 1024, work. The daemon of a node needs port 53: start it as
-# root with NET_BIND_SERVICE, SETUID and SETGID as its only capabilities (`runAsUser: 0` in a pod). The process that
+# root with NET_BIND_SERVICE, KILL, SETUID and SETGID as its only capabilities (`runAsUser: 0` in a pod). The process that
 # reads from the network then drops to this same user by itself. A capability on the file, which would spare the root,
 # does nothing where `allowPrivilegeEscalation` is false.
 USER 65532:65532

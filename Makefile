@@ -171,6 +171,22 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(call unit_test_parts,$$*)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) $($*_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# ---- Kubernetes -------------------------------------------------------------------------------------------------------
+
+.PHONY: manifests chart-test cluster-test
+manifests: ## render k8s/ from the chart, and the chart's table of values
+	@scripts/install-dependencies chart
+	@scripts/chart-reference write
+	@scripts/manifests
+
+chart-test: ## check the chart without a cluster
+	@scripts/install-dependencies build chart
+	+$(MAKE_QUIETLY) all
+	@scripts/chart-test $(BUILD)/nodedot
+
+cluster-test: image ## install the chart with the built image on a real cluster (KUBECONFIG, or CLUSTER=COMMAND)
+	@scripts/cluster-test
+
 # ---- Fuzz and measure ------------------------------------------------------------------------------------------------
 
 .PHONY: fuzz fuzzers bench

@@ -80,7 +80,7 @@ static void log_change(const struct node_address *address, enum log_level level,
     char text[ENDPOINT_TEXT];
 
     log_at(level, message, log_s("address", endpoint_format_address(&address->endpoint, text)),
-           log_s("interface", address->interface));
+           log_s("interface", address->home.index == LO_INDEX ? lo : address->interface));
 }
 
 /* What a refusal of the kernel means to an operator. */
