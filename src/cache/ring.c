@@ -444,8 +444,8 @@ static bool tail_drop(struct append *a)
     tail_advance(ring, next);
     if (wanted && used && a->moves < STEPS_MAX) {
         a->moves++;
-        /* There is room: a record that ended before the end of the ring behind the head does so at the head; and one from
-         * its beginning may go there again. */
+        /* There is room: a record that ended before the end of the ring behind the head does so at the head; and one
+         * from its beginning may go there again. */
         slot_set(slot, hash, head_write(ring, hash, a->scratch, size));
         return true;
     }

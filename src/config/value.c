@@ -209,7 +209,8 @@ static bool is_path(const char *text, size_t size)
     return strlen(text) < size;
 }
 
-/* Fewer octets than the kernel takes, but all that anybody uses, and none that a file or a log line would have to quote. */
+/* Fewer octets than the kernel takes, but all that anybody uses, and none that a file or a log line would have to
+ * quote. */
 static bool is_interface(const char *text, size_t size)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";

@@ -158,8 +158,8 @@ static void flight_set_timer(struct flight *flight)
 }
 
 /* An asking was not answered for ATTEMPT_MS: what does that say of its connection and address? A connection that
- * answered others meanwhile is well, and the name is slow. One that is silent takes no new queries, but stays: a resolver
- * may need seconds for a broken domain, and its answer is welcome then. */
+ * answered others meanwhile is well, and the name is slow. One that is silent takes no new queries, but stays: a
+ * resolver may need seconds for a broken domain, and its answer is welcome then. */
 static void attempt_is_late(struct attempt *attempt)
 {
     struct stream *stream = attempt->stream;

@@ -24,7 +24,7 @@
 static const char lo[] = "lo";
 #define LO_INDEX 1 /* in every network namespace; the kernel insists */
 
-/* --- entries ------------------------------------------------------------------------------------------------------- */
+/* ---- entries ---- */
 
 static bool is_used(const struct node_address *address)
 {
@@ -93,9 +93,10 @@ static const char *reason_text(int result)
     return strerror(-result);
 }
 
-/* --- looking at the node ------------------------------------------------------------------------------------------- */
+/* ---- looking at the node ---- */
 
-/* Where an address with an end is one of ours, or was left by one like us: lo is where they go without a dummy device. */
+/* Where an address with an end is one of ours, or was left by one like us: lo is where they go without a dummy
+ * device. */
 static bool is_at_home(const struct node_address *address, int index)
 {
     return index == address->home.index || index == LO_INDEX;
@@ -152,7 +153,7 @@ static int look(struct addresses *addresses, uint64_t now_ms)
     return result;
 }
 
-/* --- putting it right ---------------------------------------------------------------------------------------------- */
+/* ---- putting it right ---- */
 
 static int make_home(struct addresses *addresses, struct node_address *address)
 {
@@ -288,7 +289,7 @@ void addresses_tick(struct addresses *addresses, uint64_t now_ms)
         hold_all(addresses, now_ms);
 }
 
-/* --- what the kernel announces ------------------------------------------------------------------------------------- */
+/* ---- what the kernel announces ---- */
 
 static bool concerns(const struct node_address *address, const struct rtnetlink_event *event)
 {
@@ -326,7 +327,7 @@ static void on_changes(struct ev_loop *loop, ev_io *io, int revents)
     addresses_tick(addresses, now_ms);
 }
 
-/* --- taking away --------------------------------------------------------------------------------------------------- */
+/* ---- taking away ---- */
 
 static void take_away(struct addresses *addresses, struct node_address *address, uint64_t now_ms)
 {
@@ -402,7 +403,7 @@ static void release_where(struct addresses *addresses, bool (*which)(const struc
     }
 }
 
-/* --- changes of the configuration ---------------------------------------------------------------------------------- */
+/* ---- changes of the configuration ---- */
 
 void addresses_init(struct addresses *addresses, struct ev_loop *loop)
 {

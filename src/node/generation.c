@@ -20,7 +20,8 @@
 /* Reports read in one turn: a resolver gone mad must not keep the supervisor busy. */
 #define REPORTS_MAX 16
 
-/* File descriptors closed one by one where close_range(2) is refused (old container runtimes). There are never so many. */
+/* File descriptors closed one by one where close_range(2) is refused (old container runtimes). There are never so
+ * many. */
 #define CLOSE_SCAN 4096
 
 /* Those that a resolver keeps: its channel and its sockets. */
@@ -31,7 +32,7 @@ static void log_life(const struct generation *generation, const char *message)
     log_info(message, log_n("generation", generation->number), log_n("pid", generation->pid));
 }
 
-/* --- the child ----------------------------------------------------------------------------------------------------- */
+/* ---- the child ---- */
 
 static int compare_fds(const void *a, const void *b)
 {
@@ -97,7 +98,7 @@ static _Noreturn void run_child(struct ev_loop *loop, const struct resolver_star
     _exit(resolver_run(start)); /* what the supervisor wants done at its exit is not for the child */
 }
 
-/* --- reports ------------------------------------------------------------------------------------------------------- */
+/* ---- reports ---- */
 
 static void move(struct generation *generation, enum generation_state state, const char *message)
 {
@@ -136,7 +137,7 @@ static void on_channel(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void on_limit(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -220,7 +221,8 @@ void generation_order(struct generation *generation, enum resolver_order order)
 
     if (generation->state == GENERATION_NONE || generation->state == GENERATION_KILLED)
         return;
-    /* A failure means that it has closed its end; then it is reaped soon, or killed by the limit or for its heartbeat. */
+    /* A failure means that it has closed its end; then it is reaped soon, or killed by the limit or for its
+     * heartbeat. */
     ssize_t sent = send(generation->channel, &octet, 1, MSG_NOSIGNAL);
     (void)sent;
     if (order == RESOLVER_TAKE_OVER) {

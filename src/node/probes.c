@@ -33,8 +33,8 @@ static void on_connection(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
-/* While a socket listens, SO_REUSEADDR must be set: connections of earlier probes linger in TIME_WAIT on this port. While
- * it does not, the option must be off: with it, another program could bind the port and listen. */
+/* While a socket listens, SO_REUSEADDR must be set: connections of earlier probes linger in TIME_WAIT on this port.
+ * While it does not, the option must be off: with it, another program could bind the port and listen. */
 static void set_reuse(const struct probe *probe, int value)
 {
     setsockopt(probe->fd, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value);

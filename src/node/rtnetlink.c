@@ -51,7 +51,7 @@ struct reader {
     struct rtnetlink_link *link;
 };
 
-/* --- requests ------------------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 /* Zeroed room at the end of the request. Only this file makes requests, and all of them fit. */
 static void *append(struct request *request, size_t size)
@@ -105,7 +105,7 @@ static void begin_address(struct request *request, uint16_t type, uint16_t flags
     add_attribute(request, IFA_ADDRESS, octets, size);
 }
 
-/* --- what is received ---------------------------------------------------------------------------------------------- */
+/* ---- what is received ---- */
 
 /* Takes the next message off what is left of a buffer. */
 static bool next_message(const char **at, size_t *left, struct message *message)
@@ -180,8 +180,8 @@ static bool read_link(const struct message *message, struct rtnetlink_link *out)
     return true;
 }
 
-/* Octets, or -errno; the buffer is large enough for anything that the kernel sends. Other programs with CAP_NET_ADMIN could
- * send, too: what they say counts as nothing said. */
+/* Octets, or -errno; the buffer is large enough for anything that the kernel sends. Other programs with CAP_NET_ADMIN
+ * could send, too: what they say counts as nothing said. */
 static ssize_t receive(int fd, struct received *received)
 {
     struct sockaddr_nl from = {.nl_pid = 0};
@@ -198,7 +198,7 @@ static ssize_t receive(int fd, struct received *received)
     return from.nl_pid == 0 ? got : 0;
 }
 
-/* --- a request and its answer -------------------------------------------------------------------------------------- */
+/* ---- a request and its answer ---- */
 
 /* True when the answer has come to its end; result then says how. */
 static bool read_answer(struct rtnetlink *rtnetlink, const struct received *received, size_t size,
@@ -281,7 +281,7 @@ void rtnetlink_close(struct rtnetlink *rtnetlink)
     rtnetlink->fd = -1;
 }
 
-/* --- interfaces ---------------------------------------------------------------------------------------------------- */
+/* ---- interfaces ---- */
 
 static void take_link(struct reader *reader, const struct message *message)
 {
@@ -335,12 +335,13 @@ int rtnetlink_delete_link(struct rtnetlink *rtnetlink, int index)
     return ask(rtnetlink, &request, NULL);
 }
 
-/* --- addresses ----------------------------------------------------------------------------------------------------- */
+/* ---- addresses ---- */
 
-/* As a source it would be wrong: nobody beyond the node has a way back to it. IPv4: on a route without an address of its own,
- * as the interfaces of pods often are, the kernel takes the first address of any interface, lo before all; scope "link"
- * keeps it from this one. IPv6: rules 5 to 8 of RFC 6724 section 5 could prefer it, rule 3 does not once it is deprecated,
- * which is what no preferred lifetime means. NODAD: nobody else can have it, and the wait would keep it from being bound. */
+/* As a source it would be wrong: nobody beyond the node has a way back to it. IPv4: on a route without an address of
+ * its own, as the interfaces of pods often are, the kernel takes the first address of any interface, lo before all;
+ * scope "link" keeps it from this one. IPv6: rules 5 to 8 of RFC 6724 section 5 could prefer it, rule 3 does not once
+ * it is deprecated, which is what no preferred lifetime means. NODAD: nobody else can have it, and the wait would keep
+ * it from being bound. */
 int rtnetlink_put_address(struct rtnetlink *rtnetlink, int index, const struct endpoint *endpoint, uint32_t valid_s)
 {
     struct ifa_cacheinfo times = {.ifa_prefered = 0, .ifa_valid = valid_s};
@@ -384,7 +385,7 @@ int rtnetlink_each_address(struct rtnetlink *rtnetlink,
     return result;
 }
 
-/* --- announcements ------------------------------------------------------------------------------------------------- */
+/* ---- announcements ---- */
 
 int rtnetlink_watch(void)
 {

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Room for the queries that arrive while no generation reads: 4 MiB hold about 7,000 small ones (the kernel counts about 1.1
- * kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds 193. */
+/* Room for the queries that arrive while no generation reads: 4 MiB hold about 7,000 small ones (the kernel counts
+ * about 1.1 kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds 193. */
 #define RECEIVE_BUFFER (4 * 1024 * 1024)
 
 /* Answers to one batch leave at once, and a batch may be 64 answers of 1,232 octets; 1 MiB holds several. */
@@ -92,8 +92,8 @@ static int try_bind(const struct endpoint *endpoint, enum protocol protocol)
     return result;
 }
 
-/* The kernel clamps SO_RCVBUF to net.core.rmem_max; SO_RCVBUFFORCE goes past it, with CAP_NET_ADMIN. Less than wanted is
- * no error: sockets_log_buffers() says what was granted. */
+/* The kernel clamps SO_RCVBUF to net.core.rmem_max; SO_RCVBUFFORCE goes past it, with CAP_NET_ADMIN. Less than wanted
+ * is no error: sockets_log_buffers() says what was granted. */
 static void enlarge_buffers(int fd)
 {
     if (set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0)
@@ -163,7 +163,8 @@ static int find_socket(const struct sockets *sockets, const struct endpoint *end
     return listen == NULL || worker >= sockets->workers ? -1 : *socket_of(listen, protocol, worker);
 }
 
-/* A wildcard and a single address with the same port exclude each other without SO_REUSEPORT, also when both are ours. */
+/* A wildcard and a single address with the same port exclude each other without SO_REUSEPORT, also when both are
+ * ours. */
 static bool overlaps_ours(const struct sockets *ours, const struct endpoint *endpoint)
 {
     for (size_t i = 0; i < ours->count; i++) {
@@ -270,9 +271,9 @@ bool sockets_activate(struct sockets *next, const struct sockets *current, char 
     return true;
 }
 
-/* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share of
- * queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself) is given
- * nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
+/* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share
+ * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself) is
+ * given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
 static void take_out_of_service(int fd, const struct endpoint *endpoint, enum protocol protocol)
 {
     int result = protocol == TCP ? shutdown(fd, SHUT_RDWR) : connect(fd, &endpoint->any, endpoint->size);

@@ -62,7 +62,7 @@ static bool peer_is_trusted(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
-/* --- in the supervisor --------------------------------------------------------------------------------------------- */
+/* ---- in the supervisor ---- */
 
 static void send_page(int fd, int page)
 {
@@ -147,7 +147,7 @@ void status_destroy(struct status_server *status)
     shared_destroy(&status->shared);
 }
 
-/* --- nodedot status ------------------------------------------------------------------------------------------------ */
+/* ---- nodedot status ---- */
 
 static int fail(const char *what)
 {

@@ -23,32 +23,35 @@
 /* A generation that does not serve by then, or on a reload is not ready, will not: connecting takes seconds at most. */
 #define START_LIMIT_S 10.0
 
-/* Past the resolver's own time to stop: its process has its own limit, this one is for a kernel that does not end it. */
+/* Past the resolver's own time to stop: its process has its own limit, this one is for a kernel that does not end
+ * it. */
 #define STOP_LIMIT_S (RESOLVER_STOP_MS / 1000.0 + 1.5)
 
-/* The first replacement of a lost generation comes at once; the next wait, so that a crash at start does not take the CPU
- * from the node, and queries in the sockets' buffers still find a resolver in time. */
+/* The first replacement of a lost generation comes at once; the next wait, so that a crash at start does not take the
+ * CPU from the node, and queries in the sockets' buffers still find a resolver in time. */
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS   2000
 
 /* A loss that is older is forgotten. */
 #define CALM_MS 30000
 
-/* So many losses within CALM_MS: forking again does not help. The liveness port closes, and the kubelet replaces the pod. */
+/* So many losses within CALM_MS: forking again does not help. The liveness port closes, and the kubelet replaces the
+ * pod. */
 #define LOSSES_MAX 5
 
-/* Served for so long, generations can be kept alive after all. Shorter than the kubelet's patience by default (three probes,
- * 10 s apart), so that a pod which has recovered is left alone. */
+/* Served for so long, generations can be kept alive after all. Shorter than the kubelet's patience by default (three
+ * probes, 10 s apart), so that a pod which has recovered is left alone. */
 #define RECOVERED_MS 10000
 
 /* Heartbeats are looked at so often. */
 #define TICK_MS 500
 
-/* A tick that comes later than this means that the supervisor itself stood still: then heartbeats may be old for the same
- * reason, and the resolver is given another period. */
+/* A tick that comes later than this means that the supervisor itself stood still: then heartbeats may be old for the
+ * same reason, and the resolver is given another period. */
 #define TICK_LATE_MS 1000
 
-/* What the supervisor as a whole is at. An old generation that drains beside it has a life of its own (generation.h). */
+/* What the supervisor as a whole is at. An old generation that drains beside it has a life of its own
+ * (generation.h). */
 enum state {
     DOWN,      /* no generation; a pause runs */
     STARTING,  /* one was forked to serve at once, and has not said that it does */
@@ -118,7 +121,7 @@ struct supervisor {
 static void handle(struct supervisor *s, enum event event);
 static void start_current(struct supervisor *s);
 
-/* --- small steps --------------------------------------------------------------------------------------------------- */
+/* ---- small steps ---- */
 
 static void enter(struct supervisor *s, enum state state, double limit_s)
 {
@@ -214,7 +217,7 @@ static struct generation *fork_generation(struct supervisor *s, const struct set
     return generation;
 }
 
-/* --- losses -------------------------------------------------------------------------------------------------------- */
+/* ---- losses ---- */
 
 static void losses_add(struct losses *losses, uint64_t now_ms)
 {
@@ -242,7 +245,7 @@ static void losses_recover(struct supervisor *s, uint64_t now_ms)
     log_info("resolvers stay alive again: liveness is restored", log_n("generation", s->current->number));
 }
 
-/* --- a reload: try another setup ----------------------------------------------------------------------------------- */
+/* ---- a reload: try another setup ---- */
 
 static void log_lines(char *text)
 {
@@ -365,8 +368,8 @@ static void begin_replacing(struct supervisor *s)
     enter(s, REPLACING, START_LIMIT_S);
 }
 
-/* The tried setup becomes the one that holds. The order matters: sockets that no generation reads any more are taken out of
- * service before the old one is told to drain, so that it reads what they still hold. */
+/* The tried setup becomes the one that holds. The order matters: sockets that no generation reads any more are taken
+ * out of service before the old one is told to drain, so that it reads what they still hold. */
 static void adopt_tried(struct supervisor *s)
 {
     struct config *old = s->setup.config;
@@ -462,7 +465,7 @@ static void next_late(struct supervisor *s)
                                                : "the new resolver is given up: it does not serve in time");
 }
 
-/* --- the current generation ---------------------------------------------------------------------------------------- */
+/* ---- the current generation ---- */
 
 static void pause_before_start(struct supervisor *s, uint64_t pause_ms)
 {
@@ -528,7 +531,7 @@ static void remember_reload(struct supervisor *s)
     s->reload_wanted = true;
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* STOPPING x every end of a generation */
 static void finish_when_ended(struct supervisor *s)
@@ -554,7 +557,7 @@ static void leave(struct supervisor *s)
     ev_break(s->loop, EVBREAK_ALL);
 }
 
-/* --- states and events --------------------------------------------------------------------------------------------- */
+/* ---- states and events ---- */
 
 static void ignore(struct supervisor *s)
 {
@@ -565,7 +568,8 @@ typedef void action(struct supervisor *);
 
 /* clang-format off */
 static action *const actions[STATES][EVENTS] = {
-    /*              REPORTED          CURRENT_LOST       NEXT_LOST          OTHER_ENDED        LIMIT          RELOAD           STOP */
+    /* REPORTED          CURRENT_LOST       NEXT_LOST          OTHER_ENDED        LIMIT          RELOAD
+     * STOP */
     [DOWN]      = { ignore,           ignore,            ignore,            catch_up,          start_current, begin_replacing, begin_stop },
     [STARTING]  = { current_reported, replace_lost,      ignore,            ignore,            current_late,  remember_reload, begin_stop },
     [UP]        = { show,             replace_lost,      ignore,            catch_up,          ignore,        begin_replacing, begin_stop },
@@ -579,7 +583,7 @@ static void handle(struct supervisor *s, enum event event)
     actions[s->state][event](s);
 }
 
-/* --- what happens -------------------------------------------------------------------------------------------------- */
+/* ---- what happens ---- */
 
 static struct generation *generation_of(struct supervisor *s, pid_t pid)
 {
@@ -589,7 +593,8 @@ static struct generation *generation_of(struct supervisor *s, pid_t pid)
     return NULL;
 }
 
-/* What the very first resolver cannot load is missing or broken, and it has said what; another one would fail as well. */
+/* What the very first resolver cannot load is missing or broken, and it has said what; another one would fail as
+ * well. */
 static bool cannot_start(const struct supervisor *s, int wait_status)
 {
     return s->state == STARTING && !s->has_served && WIFEXITED(wait_status) &&
@@ -667,7 +672,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
     show(s);
 }
 
-/* --- start and end ------------------------------------------------------------------------------------------------- */
+/* ---- start and end ---- */
 
 static void watch_signals(struct supervisor *s)
 {

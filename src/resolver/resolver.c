@@ -16,8 +16,8 @@
 /* How often readiness is judged when nothing wakes the thread: proofs age without an event. */
 #define CONTROL_TICK_S 0.1
 
-/* A handshake takes up to 2 MiB for a moment. The allocator of each thread gives back what is free above this; set, it also
- * stays, while glibc would let it grow with the largest block that was ever freed. */
+/* A handshake takes up to 2 MiB for a moment. The allocator of each thread gives back what is free above this; set, it
+ * also stays, while glibc would let it grow with the largest block that was ever freed. */
 #define KEEP_FREE_OCTETS (128 * 1024)
 
 /* One generation: the main thread is the control thread. */

@@ -10,10 +10,11 @@
  *         returns.
  * Crypto: TLS 1.3 and 1.2 with forward-secret AEAD suites, ChaCha20-Poly1305 first (Debian's wolfSSL has no AES
  *         instructions: 350 MB/s against 130 MB/s), X25519 first; ALPN "dot"; no renegotiation, no early data.
- * Memory: about 115 KiB a connection (the session of Debian's wolfSSL alone takes 37, the receive buffer 32), and what waits for
- *         a peer that does not read, 256 KiB at most. A ticket takes some 350 octets. A trust takes 1.3 KiB a CA.
- * Files:  with wolfSSL 5.5 nothing is opened behind tls_global_init() and tls_trust_create(); from 5.7 on, wolfSSL opens
- *         /dev/urandom in every handshake, which a sandbox must allow then.
+ * Memory: about 115 KiB a connection (the session of Debian's wolfSSL alone takes 37, the receive buffer 32), and
+ *         what waits for a peer that does not read, 256 KiB at most. A ticket takes some 350 octets. A trust takes
+ *         1.3 KiB a CA.
+ * Files:  with wolfSSL 5.5 nothing is opened behind tls_global_init() and tls_trust_create(); from 5.7 on, wolfSSL
+ *         opens /dev/urandom in every handshake, which a sandbox must allow then.
  * Shared: a trust and what was opened on it belong to one thread.
  */
 #ifndef NODEDOT_FORWARD_TLS_H

@@ -1,15 +1,15 @@
 /* address.h - the listen addresses on the node: there before anything is bound, gone when nobody answers on them.
  *
- * Which:    those of server.listen while server.manage-address is yes, but wildcards, loopback addresses and IPv6 link-local
- *           ones, which belong to an interface of their own.
- * Where:    on a dummy interface of our own, server.interface, made when it is needed; an interface of that name that is there
- *           is used as it is. lo, where the kernel has no dummy device.
- * Lifetime: an address is valid for ADDRESSES_LIFETIME_S and renewed long before that: however this process ends, the kernel
- *           takes the address away. Pods must not be left with an address that swallows their queries.
- * Adopted:  an address that is there without an end, on any interface, or with an end on an interface that is neither ours
- *           nor lo, is somebody else's: not renewed, not added a second time, not taken away. Should it go, it is
- *           added. One that has an end and is on our interface or lo was left by one like us, or belongs to one that
- *           runs beside us: it is renewed, and from then on ours.
+ * Which:    those of server.listen while server.manage-address is yes, but wildcards, loopback addresses and IPv6
+ *           link-local ones, which belong to an interface of their own.
+ * Where:    on a dummy interface of our own, server.interface, made when it is needed; an interface of that name that
+ *           is there is used as it is. lo, where the kernel has no dummy device.
+ * Lifetime: an address is valid for ADDRESSES_LIFETIME_S and renewed long before that: however this process ends, the
+ *           kernel takes the address away. Pods must not be left with an address that swallows their queries.
+ * Adopted:  an address that is there without an end, on any interface, or with an end on an interface that is neither
+ *           ours nor lo, is somebody else's: not renewed, not added a second time, not taken away. Should it go, it
+ *           is added. One that has an end and is on our interface or lo was left by one like us, or belongs to one
+ *           that runs beside us: it is renewed, and from then on ours.
  * Removed:  when no configuration wants it any more, and at the end; but not while somebody else renews it as well.
  *           The interface goes with the last address, if it bears our mark (ADDRESSES_ALIAS), whoever of us made it.
  * Put back: at once, when it, or the interface, is removed or the interface is taken down.
@@ -28,8 +28,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A node whose DNS is dead for good falls back to whatever else its pods know after this. Renewed three times meanwhile, so
- * that a supervisor that stands still for a while loses nothing. */
+/* A node whose DNS is dead for good falls back to whatever else its pods know after this. Renewed three times
+ * meanwhile, so that a supervisor that stands still for a while loses nothing. */
 #define ADDRESSES_LIFETIME_S 60
 #define ADDRESSES_RENEW_MS   20000
 

@@ -43,7 +43,8 @@ struct generation {
     ev_timer limit; /* for an end that it was told to come to */
 };
 
-/* Forks a generation as start says; start->channel is filled in. The caller has set on_report and owner. 0 or -errno. */
+/* Forks a generation as start says; start->channel is filled in. The caller has set on_report and owner. 0 or
+ * -errno. */
 int generation_start(struct generation *generation, struct ev_loop *loop, struct resolver_start *start);
 
 /* May it answer queries, as far as it has said? */

@@ -45,8 +45,8 @@ bool probes_prepare(struct probes *probes, const struct config *config, char *er
 void probes_commit(struct probes *probes);
 void probes_abandon(struct probes *probes);
 
-/* Opens and closes the ports as asked; logs a change. May be called again with the same values: a port that could not be
- * opened is tried again. */
+/* Opens and closes the ports as asked; logs a change. May be called again with the same values: a port that could not
+ * be opened is tried again. */
 void probes_set(struct probes *probes, bool liveness, bool readiness);
 
 void probes_close(struct probes *probes);

@@ -65,8 +65,8 @@ int rtnetlink_set_up(struct rtnetlink *rtnetlink, int index, const char *alias);
 
 int rtnetlink_delete_link(struct rtnetlink *rtnetlink, int index);
 
-/* Adds an address of one host (/32, /128) to an interface, or gives the one that is there a new lifetime. It can be bound
- * at once, and the kernel does not choose it as the source of anything (see rtnetlink.c). */
+/* Adds an address of one host (/32, /128) to an interface, or gives the one that is there a new lifetime. It can be
+ * bound at once, and the kernel does not choose it as the source of anything (see rtnetlink.c). */
 int rtnetlink_put_address(struct rtnetlink *rtnetlink, int index, const struct endpoint *endpoint, uint32_t valid_s);
 
 /* -EADDRNOTAVAIL: it is not there. */

@@ -26,23 +26,24 @@ struct sockets {
     size_t workers;
 };
 
-/* Fills next with what config wants; an address and worker that current has too keeps its socket. New addresses are bound
- * for a moment to see that they can be: that they are on this machine, allowed, and used by nobody else. False, and why in
- * error (SOCKETS_ERROR octets), with nothing left open. */
+/* Fills next with what config wants; an address and worker that current has too keeps its socket. New addresses are
+ * bound for a moment to see that they can be: that they are on this machine, allowed, and used by nobody else. False,
+ * and why in error (SOCKETS_ERROR octets), with nothing left open. */
 bool sockets_prepare(struct sockets *next, const struct sockets *current, const struct config *config, char *error);
 
-/* Binds the sockets of next that are not in current, and listens. False, and why in error; next is still the caller's. */
+/* Binds the sockets of next that are not in current, and listens. False, and why in error; next is still the
+ * caller's. */
 bool sockets_activate(struct sockets *next, const struct sockets *current, char *error);
 
-/* Takes the sockets of gone that are not in kept out of service at once, even where a child still holds them, and closes
- * them. gone is not to be used any more. */
+/* Takes the sockets of gone that are not in kept out of service at once, even where a child still holds them, and
+ * closes them. gone is not to be used any more. */
 void sockets_retire(struct sockets *gone, const struct sockets *kept);
 
 /* Logs how large the receive buffers are that the kernel granted. */
 void sockets_log_buffers(const struct sockets *sockets);
 
-/* Binds for the file's own use and that of probes.c: a non-blocking, close-on-exec socket, bound with SO_REUSEADDR. Returns
- * it, or -errno. */
+/* Binds for the file's own use and that of probes.c: a non-blocking, close-on-exec socket, bound with SO_REUSEADDR.
+ * Returns it, or -errno. */
 int socket_bind_tcp(const struct endpoint *endpoint);
 
 /* Writes "cannot bind ADDRESS:PORT/PROTOCOL: REASON" to error of SOCKETS_ERROR octets; reason is a negative errno. */

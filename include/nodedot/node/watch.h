@@ -25,8 +25,8 @@ struct watch {
 /* What the files of a configuration are like now, as one number. */
 uint64_t watch_stamp(const struct config *config);
 
-/* Watches the files of config from now on; before is watch_stamp() of what was watched, taken before config was read, so
- * that a change in between is noticed. */
+/* Watches the files of config from now on; before is watch_stamp() of what was watched, taken before config was read,
+ * so that a change in between is noticed. */
 void watch_begin(struct watch *watch, const struct config *config, uint64_t before);
 
 /* One poll. True once for each change that has settled. */
