@@ -164,7 +164,9 @@ static int status(const struct command_line *line)
 {
     int result = load(&line->source);
 
-    return result == EXIT_DONE ? status_print(&config) : result;
+    /* A file that is broken now says nothing against the daemon that was started with it: that is when one asks. */
+    return status_print(result == EXIT_DONE ? &config : NULL) == 0 ? EXIT_DONE
+                                                                   : (result != EXIT_DONE ? result : EXIT_FAILED);
 }
 
 static int pin(const struct command_line *line)

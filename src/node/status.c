@@ -18,6 +18,9 @@
 /* People ask, one at a time. */
 #define STATUS_BACKLOG 8
 
+/* Of the abstract socket's name; the first listen address follows. */
+#define STATUS_PREFIX "nodedot/"
+
 /* A supervisor that hangs must not make `nodedot status` hang as well. */
 #define STATUS_TIMEOUT_S 3
 
@@ -43,14 +46,19 @@ static void fd_message_init(struct fd_message *message)
 }
 
 /* The name is abstract: it begins with a NUL, and its length says where it ends (unix(7)). */
+static socklen_t abstract_name(const char *prefix, const char *rest, struct sockaddr_un *name)
+{
+    memset(name, 0, sizeof *name);
+    name->sun_family = AF_UNIX;
+    int size = snprintf(name->sun_path + 1, sizeof name->sun_path - 1, "%s%s", prefix, rest);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size);
+}
+
 static socklen_t socket_name(const struct endpoint *first, struct sockaddr_un *name)
 {
     char text[ENDPOINT_TEXT];
 
-    memset(name, 0, sizeof *name);
-    name->sun_family = AF_UNIX;
-    int size = snprintf(name->sun_path + 1, sizeof name->sun_path - 1, "nodedot/%s", endpoint_format(first, text));
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size);
+    return abstract_name(STATUS_PREFIX, endpoint_format(first, text), name);
 }
 
 /* root or the user that we are. */
@@ -156,18 +164,16 @@ static int fail(const char *what)
 }
 
 /* The peer must be trusted too: any program could have taken the name. Returns a socket or -errno. */
-static int connect_status(const struct endpoint *first)
+static int connect_status(const struct sockaddr_un *name, socklen_t size)
 {
     struct timeval limit = {.tv_sec = STATUS_TIMEOUT_S};
-    struct sockaddr_un name;
-    socklen_t size = socket_name(first, &name);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    int result = connect(fd, (struct sockaddr *)&name, size) < 0 ? -errno : 0;
+    int result = connect(fd, (const struct sockaddr *)name, size) < 0 ? -errno : 0;
     if (result == 0 && !peer_is_trusted(fd))
         result = -EPERM;
     if (result < 0) {
@@ -322,12 +328,34 @@ static void print_page(const struct status_page *page)
         print_number(metric_table[i].name, metric_sum(page, &metric_table[i]));
 }
 
+/* Finds the socket of a daemon whose configuration cannot be read any more: abstract names are listed with an @ for the
+ * NUL, at the end of a line (proc(5)). 0: there is none. */
+static socklen_t find_socket(struct sockaddr_un *name)
+{
+    FILE *list = fopen("/proc/net/unix", "re");
+    socklen_t size = 0;
+    char line[256];
+
+    while (list != NULL && size == 0 && fgets(line, sizeof line, list) != NULL) {
+        char *found = strstr(line, " @" STATUS_PREFIX);
+
+        line[strcspn(line, "\n")] = '\0';
+        if (found != NULL)
+            size = abstract_name("", found + 2, name);
+    }
+    if (list != NULL)
+        fclose(list);
+    return size;
+}
+
 int status_print(const struct config *config)
 {
-    int fd = connect_status(&config->listens[0]);
+    struct sockaddr_un name;
+    socklen_t size = config != NULL ? socket_name(&config->listens[0], &name) : find_socket(&name);
+    int fd = size > 0 ? connect_status(&name, size) : -ECONNREFUSED;
 
     if (fd == -ECONNREFUSED)
-        return fail("no nodedot runs with this listen address");
+        return fail(config != NULL ? "no nodedot runs with this listen address" : "no nodedot runs here");
     if (fd < 0)
         return fail(strerror(-fd));
     int file = receive_page(fd);

@@ -553,6 +553,15 @@ def test_status_shows_a_running_daemon_and_is_exit_1_without_one(start, upstream
     assert run("status", "-c", program.file).returncode == 1
 
 
+def test_status_shows_a_running_daemon_whose_file_is_broken_by_now(start, upstream, tmp_path):
+    start(upstream)
+    broken = tmp_path / "broken.ini"
+    broken.write_text("[server\n")
+    result = run("status", "-c", broken)  # of any daemon in this network namespace
+    assert result.returncode == 0 and re.search(r"(?m)^nodedot_generation \d+$", result.stdout)
+    assert str(broken) in result.stderr
+
+
 def test_a_start_with_set_and_environment_is_what_runs(start, upstream):
     program = start(upstream, args=["--set", "cache.max-ttl=60"], env={"NODEDOT_CACHE_MIN_TTL": "40"})
     assert program.ask("a.test").answer[0].ttl <= 60

@@ -15,8 +15,8 @@
  * why). */
 int supervisor_run(const struct config_source *source, struct config *config);
 
-/* `nodedot status`: asks the daemon that runs with this configuration for its status page and prints it as a table.
- * Returns an exit status. */
+/* `nodedot status`: asks the daemon that runs with this configuration, or with config NULL any that runs in this network
+ * namespace, for its status page and prints it as a table. Returns an exit status. */
 int status_print(const struct config *config);
 
 #endif
