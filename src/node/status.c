@@ -328,38 +328,53 @@ static void print_page(const struct status_page *page)
         print_number(metric_table[i].name, metric_sum(page, &metric_table[i]));
 }
 
-/* Finds the socket of a daemon whose configuration cannot be read any more: abstract names are listed with an @ for the
- * NUL, at the end of a line (proc(5)). 0: there is none. */
-static socklen_t find_socket(struct sockaddr_un *name)
+/* Asks the daemon of this name for its page. Returns a file descriptor or -errno. */
+static int ask_page(const struct sockaddr_un *name, socklen_t size)
+{
+    int fd = connect_status(name, size);
+    int file;
+
+    if (fd < 0)
+        return fd;
+    file = receive_page(fd);
+    close(fd);
+    return file;
+}
+
+/* Asks any daemon whose configuration cannot be read any more: abstract names are listed with an @ for the NUL, at the
+ * end of a line (proc(5)). The first that answers. */
+static int ask_any(void)
 {
     FILE *list = fopen("/proc/net/unix", "re");
-    socklen_t size = 0;
+    struct sockaddr_un name;
     char line[256];
+    int file = -ECONNREFUSED;
 
-    while (list != NULL && size == 0 && fgets(line, sizeof line, list) != NULL) {
+    while (list != NULL && file < 0 && fgets(line, sizeof line, list) != NULL) {
         char *found = strstr(line, " @" STATUS_PREFIX);
 
         line[strcspn(line, "\n")] = '\0';
         if (found != NULL)
-            size = abstract_name("", found + 2, name);
+            file = ask_page(&name, abstract_name("", found + 2, &name));
     }
     if (list != NULL)
         fclose(list);
-    return size;
+    return file;
+}
+
+static int ask_own(const struct endpoint *first)
+{
+    struct sockaddr_un name;
+
+    return ask_page(&name, socket_name(first, &name));
 }
 
 int status_print(const struct config *config)
 {
-    struct sockaddr_un name;
-    socklen_t size = config != NULL ? socket_name(&config->listens[0], &name) : find_socket(&name);
-    int fd = size > 0 ? connect_status(&name, size) : -ECONNREFUSED;
+    int file = config != NULL ? ask_own(&config->listens[0]) : ask_any();
 
-    if (fd == -ECONNREFUSED)
+    if (file == -ECONNREFUSED)
         return fail(config != NULL ? "no nodedot runs with this listen address" : "no nodedot runs here");
-    if (fd < 0)
-        return fail(strerror(-fd));
-    int file = receive_page(fd);
-    close(fd);
     if (file < 0)
         return fail(file == -EPERM ? "it is given only to root and the daemon's own user" : strerror(-file));
     const struct status_page *page = map_page(file);
