@@ -112,13 +112,14 @@ static int want_packet_address(int fd, const struct endpoint *endpoint)
     return set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
-/* Answers are never fragmented by a forged path MTU: OMIT ignores what ICMP says, and forbids fragments larger than the
- * interface takes (RFC 9715 section 3.1). */
+/* Answers are never fragmented, nor is a forged path MTU believed: PROBE sets DF and ignores what ICMP says. They are at
+ * most EDNS_UDP_SIZE octets, which every link takes that carries IPv6 (RFC 9715 section 3.1), and a packet with DF needs
+ * no identification number from the kernel. */
 static int ignore_path_mtu(int fd, const struct endpoint *endpoint)
 {
     if (is_v6(endpoint))
-        return set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT);
-    return set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+        return set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+    return set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
 }
 
 static int set_udp_options(int fd, const struct endpoint *endpoint)
