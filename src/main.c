@@ -27,7 +27,9 @@
  *  listener/client.c        who asked, and how an answer gets there
  *
  *  forward/zone.c           which zone does a name belong to?
- *  forward/upstream.c       where a question is asked, and where next
+ *  forward/upstream.c       the groups of addresses: which is asked next
+ *  forward/flight.c         asks until somebody answers or the time is up
+ *  forward/address.c        one address: its connections, health and tickets
  *  forward/inflight.c       questions that wait, equal ones joined
  *  forward/standing.c       is an address who it should be, does it answer?
  *  forward/revalidate.c     proves every address anew, on a timer

@@ -1,6 +1,6 @@
 /* stream.h - one pipelined connection to an upstream address: DNS over TLS, or over bare TCP for a plain upstream.
  *
- * Life:    IDLE -> CONNECTING -> HANDSHAKE -> READY -> (DRAINING) -> IDLE; stream_set_state() is the one place that
+ * Life:    IDLE -> CONNECTING -> HANDSHAKE -> READY -> (DRAINING) -> IDLE; set_state() in stream.c is the one place that
  *          moves it. READY is entered only after the peer proved its identity (standing_judge()) or resumed a
  *          session that such a proof earned; nothing but the handshake is written before.
  * Queries: all that are asked in one turn of the loop leave in one TLS record (stream_flush()); answers come in any
