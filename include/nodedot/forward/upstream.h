@@ -46,7 +46,7 @@ struct address {
     unsigned failures;     /* in a row; 0: it works as far as we know */
     uint64_t failed_ms;    /* when the first of them happened */
     uint32_t rtt_us;       /* smoothed (RFC 6298 section 2); 0: not measured */
-    uint64_t asked_ms;     /* last query of a client */
+    uint64_t asked_ms;     /* last query, a probe of ours included */
     uint64_t answered_us;  /* last valid answer */
     uint32_t idle_hint_ms; /* after which it closed an idle connection once; twice make a limit */
     bool edns_seen;        /* it knows EDNS, so FORMERR means something else */
