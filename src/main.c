@@ -49,6 +49,7 @@
  *  cache/ring.c             records and their index in shared memory
  *
  *  observe/metrics.c        counters and states on the status page
+ *  observe/histogram.c      how long things took
  *  observe/log.c            one line for each change of state
  *
  *  config/config.c          what the operator asked for, checked

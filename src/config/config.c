@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 /* Ports of upstream addresses that name none: RFC 7858 section 3.1, RFC 1035 section 4.2. */
-#define DOT_PORT   853
-#define PLAIN_PORT 53
+#define DOT_PORT     853
+#define PLAIN_PORT   53
+#define METRICS_PORT 9553
 
 /* CONFIG_PINS pins with a long comment each. */
 #define PIN_FILE_OCTETS (64 * 1024)
@@ -241,13 +242,13 @@ static void check_tls_files(struct load *load, struct section *section, struct u
 /* Who gives pins and asks for plain transport would believe in a protection that is not there. */
 static void refuse_tls_options(struct load *load, struct section *section)
 {
-    static const char *const keys[] = {"name",    "auth",        "pin",        "pin-file",  "pin-mode",
-                                       "ca-file", "client-cert", "client-key", "revalidate"};
+    size_t count;
+    const struct option_def *options = section_options(SECTION_UPSTREAM, &count);
 
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (given(section, keys[i]))
-            fail(load, section, keys[i], "has no effect with transport = plain, expected transport = dot or no %s",
-                 keys[i]);
+    for (size_t i = 0; i < count; i++)
+        if (options[i].tls && given(section, options[i].key))
+            fail(load, section, options[i].key,
+                 "has no effect with transport = plain, expected transport = dot or no %s", options[i].key);
 }
 
 static void check_addresses(struct load *load, struct section *section, const struct upstream_config *upstream)
@@ -265,15 +266,34 @@ static void check_addresses(struct load *load, struct section *section, const st
     }
 }
 
-static void read_upstream(struct load *load, struct section *section)
+/* Before the others are read: any of them may be somebody's fallback. */
+static void name_upstream(struct load *load, struct section *section)
 {
     struct upstream_config *upstream = &load->config->upstreams[load->config->upstream_count++];
-    const char *transport = section_setting(section, "transport")->value;
 
     strcpy(upstream->name, section->name);
+    upstream->fallback = CONFIG_NO_UPSTREAM;
+}
+
+static struct upstream_config *find_upstream(struct config *config, const char *name)
+{
+    struct upstream_config *upstream = config->upstreams;
+
+    while (strcmp(upstream->name, name) != 0)
+        upstream++;
+    return upstream;
+}
+
+static void read_upstream(struct load *load, struct section *section)
+{
+    struct upstream_config *upstream = find_upstream(load->config, section->name);
+    const char *transport = section_setting(section, "transport")->value;
+
     read_section(load, section, transport != NULL && strcmp(transport, "plain") == 0 ? PLAIN_PORT : DOT_PORT, upstream);
     upstream->own_pin_count = upstream->pin_count;
     check_addresses(load, section, upstream);
+    if (upstream->fallback != CONFIG_NO_UPSTREAM && &load->config->upstreams[upstream->fallback] == upstream)
+        fail(load, section, "fallback", "%s is this upstream itself, expected another", upstream->name);
     if (upstream->transport == TRANSPORT_PLAIN) {
         refuse_tls_options(load, section);
         return;
@@ -380,7 +400,7 @@ static void read_each(struct load *load, enum section_kind kind, void (*read)(st
 
 static void read_plain_section(struct load *load, struct section *section)
 {
-    read_section(load, section, PLAIN_PORT, load->config);
+    read_section(load, section, section->kind == SECTION_METRICS ? METRICS_PORT : PLAIN_PORT, load->config);
 }
 
 static void read_settings(struct load *load)
@@ -388,6 +408,7 @@ static void read_settings(struct load *load)
     for (enum section_kind kind = 0; kind < SECTION_KINDS; kind++)
         if (!section_is_named(kind))
             read_each(load, kind, read_plain_section);
+    read_each(load, SECTION_UPSTREAM, name_upstream);
     read_each(load, SECTION_UPSTREAM, read_upstream);
     read_each(load, SECTION_ZONE, read_zone);
     check_listen(load);

@@ -10,12 +10,6 @@
 
 /* --- the effective configuration --- */
 
-static bool is_tls_option(const struct option_def *option)
-{
-    return option->section == SECTION_UPSTREAM && strcmp(option->key, "address") != 0 &&
-           strcmp(option->key, "transport") != 0;
-}
-
 static void print_option(const struct option_def *option, const struct config *config, const void *object, FILE *out)
 {
     char *text = NULL;
@@ -38,9 +32,8 @@ static void print_section(enum section_kind kind, const char *name, const struct
 
     fprintf(out, "%s[%s%s%s]\n", kind > 0 ? "\n" : "", section_words[kind], *name != '\0' ? " " : "", name);
     for (size_t i = 0; i < count; i++) {
-        if (is_tls_option(&options[i]) && !tls)
-            continue;
-        print_option(&options[i], config, object, out);
+        if (tls || !options[i].tls)
+            print_option(&options[i], config, object, out);
     }
 }
 

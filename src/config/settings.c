@@ -204,7 +204,7 @@ struct section *settings_section(struct settings *settings, const char *title, e
     if (!split_title(title, word, name) || !find_kind(word, &kind) || (!section_is_named(kind) && *name != '\0')) {
         settings_fail(settings, origin, NULL, NULL,
                       "[%.80s] is no section, expected [server], [cache], [upstream NAME], [zone NAME], [limits], "
-                      "[acl], [probes] or [log]",
+                      "[acl], [probes], [metrics] or [log]",
                       title);
         return NULL;
     }

@@ -453,7 +453,8 @@ void value_print(const struct option_def *option, const struct config *config, c
 
     switch (option->type) {
     case OPTION_UPSTREAM:
-        fputs(config->upstreams[load_number(option, object)].name, out);
+        number = load_number(option, object);
+        fputs(number != CONFIG_NO_UPSTREAM ? config->upstreams[number].name : "", out);
         return;
     case OPTION_HOST_NAME:
     case OPTION_PATH:

@@ -3,8 +3,13 @@
 #define COUNTER true
 #define GAUGE   false
 
-#define METRIC_ROW(metric, kind, text) \
-    {.name = #metric, .help = (text), .counter = (kind), .offset = offsetof(struct metrics, metric)},
+#define METRIC_ROW(metric, kind, in, with, text) \
+    {.name = #metric,                            \
+     .family = (in),                             \
+     .labels = (with),                           \
+     .help = (text),                             \
+     .counter = (kind),                          \
+     .offset = offsetof(struct metrics, metric)},
 const struct metric_info metric_table[] = {METRICS(METRIC_ROW)};
 #undef METRIC_ROW
 

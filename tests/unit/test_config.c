@@ -829,7 +829,7 @@ static void all_errors_are_shown_with_their_places(void **state)
                    "listen = nowhere\n"
                    "colour = red\n"
                    "just words\n"
-                   "[metrics]\n"
+                   "[metric]\n"
                    "listen = 127.0.0.1:1\n"
                    "[upstream u]\n"
                    "transport = pigeon\n"
@@ -838,7 +838,7 @@ static void all_errors_are_shown_with_their_places(void **state)
     assert_says(":3: [server] listen: \"nowhere\"");
     assert_says(":4: [server] colour: is no option of this section, expected one of listen, workers, user");
     assert_says(":5: [server]: this line cannot be read, expected [SECTION], KEY = VALUE or a comment");
-    assert_says(":6: [metrics] is no section, expected [server], ");
+    assert_says(":6: [metric] is no section, expected [server], ");
     assert_says(":8: [upstream u] address: is missing");
     assert_says(":9: [upstream u] transport: \"pigeon\"");
     assert_says(":10: this line cannot be read, expected [SECTION]");
@@ -866,14 +866,30 @@ static void an_interface_is_a_name_that_the_kernel_takes(void **state)
     }
 }
 
-static void options_of_later_versions_are_unknown(void **state)
+static void a_fallback_names_another_upstream(void **state)
 {
-    static const char *const texts[] = {"[cache]\nprefetch = yes\n", "[upstream u]\nfallback = v\n",
-                                        "[log]\nqueries = no\n"};
-
     (void)state;
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        assert_refused(texts[i], "is no option of this section");
+    assert_good(load_text("[upstream a]\naddress = 192.0.2.1\nfallback = b\n"
+                          "[upstream b]\naddress = 192.0.2.2\ntransport = plain\nfallback = a\n"
+                          "[zone .]\nupstream = a\n"));
+    assert_int_equal(config.upstreams[0].fallback, 1);
+    assert_int_equal(config.upstreams[1].fallback, 0);
+    assert_good(load_text(DOT));
+    assert_true(config.upstreams[0].fallback == CONFIG_NO_UPSTREAM);
+    assert_refused(DOT "fallback = nobody\n", "[upstream u] fallback: \"nobody\" is no upstream");
+    assert_refused(DOT "fallback = u\n", "[upstream u] fallback: u is this upstream itself");
+    assert_refused("[upstream a]\naddress = 192.0.2.1\ntransport = plain\nfallback-on-mismatch = yes\n",
+                   "fallback-on-mismatch: has no effect with transport = plain");
+}
+
+static void metrics_listen_on_their_own_port_unless_one_is_given(void **state)
+{
+    (void)state;
+    assert_good(load_text(DOT));
+    assert_int_equal(config.metrics_listen_count, 0);
+    assert_good(load_text(DOT "[metrics]\nlisten = 127.0.0.1, [::1]:9999\n"));
+    assert_int_equal(endpoint_port(&config.metrics_listens[0]), 9553);
+    assert_int_equal(endpoint_port(&config.metrics_listens[1]), 9999);
 }
 
 static void a_section_or_key_given_twice_is_refused(void **state)
@@ -1079,7 +1095,7 @@ static void a_variable_with_a_typing_error_is_refused(void **state)
                                       "NODEDOT_server_listen=1",
                                       "NODEDOT_UPSTREAM_ADDRESS=192.0.2.1",
                                       "NODEDOT_PROBES_LIVENES_PORT=9551",
-                                      "NODEDOT_METRICS_LISTEN=::1",
+                                      "NODEDOT_METRICS_LISTN=::1",
                                       "NODEDOT_ZONE__UPSTREAM=u"};
 
     (void)state;
@@ -1488,7 +1504,8 @@ int main(void)
         cmocka_unit_test(nothing_configured_is_an_error_that_helps),
         cmocka_unit_test(all_errors_are_shown_with_their_places),
         cmocka_unit_test(an_interface_is_a_name_that_the_kernel_takes),
-        cmocka_unit_test(options_of_later_versions_are_unknown),
+        cmocka_unit_test(a_fallback_names_another_upstream),
+        cmocka_unit_test(metrics_listen_on_their_own_port_unless_one_is_given),
         cmocka_unit_test(a_section_or_key_given_twice_is_refused),
         cmocka_unit_test(words_are_case_sensitive),
         cmocka_unit_test(a_mark_line_ends_and_a_missing_end_are_taken),

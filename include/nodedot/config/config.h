@@ -18,22 +18,25 @@
 
 #define CONFIG_DEFAULT_FILE "/etc/nodedot/nodedot.ini"
 
-#define CONFIG_LISTENS    16         /* listen addresses */
-#define CONFIG_UPSTREAMS  32         /* upstream groups */
-#define CONFIG_ADDRESSES  16         /* addresses of one group */
-#define CONFIG_PINS       16         /* pins of one group, those of its pin-file included */
-#define CONFIG_ZONES      256        /* zones */
-#define CONFIG_NETWORKS   256        /* entries of one access list */
-#define CONFIG_NAME       64         /* a section's own name, NUL included: [upstream NAME] */
-#define CONFIG_PATH       256        /* a file name, NUL included */
-#define CONFIG_INTERFACE  16         /* the name of a network interface, NUL included (IFNAMSIZ) */
-#define CONFIG_WORKERS    16         /* worker threads */
-#define CONFIG_PIN_OCTETS 32         /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
-#define CONFIG_UNSET      UINT32_MAX /* a zone's own limit that was not given: the [cache] one holds */
+#define CONFIG_LISTENS     16         /* listen addresses */
+#define CONFIG_UPSTREAMS   32         /* upstream groups */
+#define CONFIG_ADDRESSES   16         /* addresses of one group */
+#define CONFIG_PINS        16         /* pins of one group, those of its pin-file included */
+#define CONFIG_ZONES       256        /* zones */
+#define CONFIG_NETWORKS    256        /* entries of one access list */
+#define CONFIG_NAME        64         /* a section's own name, NUL included: [upstream NAME] */
+#define CONFIG_PATH        256        /* a file name, NUL included */
+#define CONFIG_INTERFACE   16         /* the name of a network interface, NUL included (IFNAMSIZ) */
+#define CONFIG_WORKERS     16         /* worker threads */
+#define CONFIG_PIN_OCTETS  32         /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
+#define CONFIG_UNSET       UINT32_MAX /* a zone's own limit that was not given: the [cache] one holds */
+#define CONFIG_NO_UPSTREAM SIZE_MAX   /* an upstream without fallback */
 
 enum transport { TRANSPORT_DOT, TRANSPORT_PLAIN };
 enum auth { AUTH_PIN, AUTH_CA, AUTH_PIN_AND_CA };
 enum pin_mode { PIN_ENFORCE, PIN_REPORT };
+enum policy { POLICY_FASTEST, POLICY_ROUND_ROBIN, POLICY_ORDERED };
+enum log_queries { LOG_QUERIES_NO, LOG_QUERIES_ALL, LOG_QUERIES_SAMPLED };
 
 struct pin {
     uint8_t sha256[CONFIG_PIN_OCTETS];
@@ -56,6 +59,9 @@ struct upstream_config {
     char client_cert[CONFIG_PATH];
     char client_key[CONFIG_PATH];
     uint32_t revalidate; /* seconds */
+    enum policy policy;
+    size_t fallback;           /* index into upstreams; CONFIG_NO_UPSTREAM */
+    bool fallback_on_mismatch; /* a plain fallback may serve while an address has the wrong identity */
 };
 
 /* Is everything asked over connections? */
@@ -88,6 +94,8 @@ struct config {
     /* [cache] */
     uint64_t cache_size;                                    /* octets */
     uint32_t min_ttl, max_ttl, negative_max_ttl, stale_max; /* seconds */
+    bool prefetch;
+    uint32_t prefetch_top; /* names that are kept fresh; 0: none */
     /* [upstream NAME], [zone NAME] */
     struct upstream_config upstreams[CONFIG_UPSTREAMS];
     size_t upstream_count;
@@ -95,6 +103,7 @@ struct config {
     size_t zone_count;
     /* [limits] */
     uint32_t client_qps, client_burst, client_block; /* queries a second, queries, seconds; 0: off */
+    uint32_t client_prefix_ipv4, client_prefix_ipv6; /* bits that tell clients apart */
     uint32_t tcp_connections, tcp_connections_per_client;
     uint32_t tcp_idle;             /* seconds */
     uint32_t in_flight;            /* queries waiting for an upstream, in the whole resolver */
@@ -105,9 +114,16 @@ struct config {
     struct endpoint probe_addresses[CONFIG_LISTENS]; /* where both ports open; ports are not set in these */
     size_t probe_address_count;
     uint16_t liveness_port, readiness_port;
+    /* [metrics] */
+    struct endpoint metrics_listens[CONFIG_LISTENS];
+    size_t metrics_listen_count;
     /* [log] */
     uint8_t log_level;  /* enum log_level */
     uint8_t log_format; /* enum log_format */
+    enum log_queries log_queries;
+    uint32_t log_queries_sample; /* one query in so many */
+    bool log_queries_mask;       /* clients by network only */
+    char dnstap[CONFIG_PATH];    /* Unix socket; "": none */
     /* every file that went into this: the INI file, pin files, CA files, keys; watched for changes */
     char files[2 + 4 * CONFIG_UPSTREAMS][CONFIG_PATH];
     size_t file_count;

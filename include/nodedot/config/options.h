@@ -17,6 +17,7 @@ enum section_kind {
     SECTION_LIMITS,
     SECTION_ACL,
     SECTION_PROBES,
+    SECTION_METRICS,
     SECTION_LOG,
     SECTION_KINDS
 };
@@ -29,7 +30,7 @@ enum option_type {
     OPTION_PORT,
     OPTION_WORKERS,   /* a number or "auto" */
     OPTION_CHOICE,    /* stored as the position of the word among the choices */
-    OPTION_UPSTREAM,  /* stored as an index into config.upstreams */
+    OPTION_UPSTREAM,  /* stored as an index into config.upstreams; CONFIG_NO_UPSTREAM: none */
     OPTION_HOST_NAME, /* text */
     OPTION_PATH,      /* text */
     OPTION_INTERFACE, /* text */
@@ -52,6 +53,7 @@ struct option_def {
     const char *example;   /* for `nodedot options` where there is no default; may be NULL */
     uint64_t min, max;     /* of numbers */
     const char *choices;   /* "dot|plain" */
+    bool tls;              /* has no effect with transport = plain */
     const char *meaning;
     const char *reason; /* why min and max are what they are; NULL where there is no range */
 };

@@ -13,69 +13,106 @@
 
 #include "nodedot/base/endpoint.h"
 #include "nodedot/config/config.h"
+#include "nodedot/observe/histogram.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* One row a metric: name, kind, help. A _total is a counter, the rest are gauges. */
-#define METRICS(M)                                                                                            \
-    M(queries_udp_total, COUNTER, "Queries received over UDP")                                                \
-    M(queries_tcp_total, COUNTER, "Queries received over TCP")                                                \
-    M(answers_total, COUNTER, "Answers handed to the kernel for clients")                                     \
-    M(answers_noerror_total, COUNTER, "Answers with RCODE NOERROR")                                           \
-    M(answers_nxdomain_total, COUNTER, "Answers with RCODE NXDOMAIN")                                         \
-    M(answers_servfail_total, COUNTER, "Answers with RCODE SERVFAIL")                                         \
-    M(answers_refused_total, COUNTER, "Answers with RCODE REFUSED")                                           \
-    M(answers_formerr_total, COUNTER, "Answers with RCODE FORMERR")                                           \
-    M(answers_notimp_total, COUNTER, "Answers with RCODE NOTIMP")                                             \
-    M(answers_other_total, COUNTER, "Answers with another RCODE")                                             \
-    M(answers_truncated_total, COUNTER, "Answers over UDP with TC set")                                       \
-    M(answers_local_total, COUNTER, "Answers to special-use names and ANY, made here")                        \
-    M(dropped_short_total, COUNTER, "Messages dropped: shorter than a header, or no query")                   \
-    M(dropped_acl_total, COUNTER, "Queries and connections dropped: client outside the ACL")                  \
-    M(dropped_blocked_total, COUNTER, "Queries and connections dropped: client is blocked")                   \
-    M(dropped_rate_total, COUNTER, "Queries dropped: client far over its rate")                               \
-    M(dropped_send_total, COUNTER, "Answers dropped: the kernel did not take them")                           \
-    M(dropped_client_gone_total, COUNTER, "Answers dropped: the client closed its connection first")          \
-    M(interrupted_total, COUNTER, "Queries answered SERVFAIL because the resolver had to stop")               \
-    M(rate_limited_total, COUNTER, "Queries refused: client over its rate")                                   \
-    M(in_flight_refused_total, COUNTER, "Queries refused: in-flight table full")                              \
-    M(in_flight, GAUGE, "Queries waiting for an upstream answer")                                             \
-    M(joined_total, COUNTER, "Queries that joined an equal question in flight")                               \
-    M(cache_hits_total, COUNTER, "Queries answered from the cache")                                           \
-    M(cache_misses_total, COUNTER, "Queries that the cache had no fresh answer for")                          \
-    M(cache_stale_total, COUNTER, "Queries answered with a stale answer")                                     \
-    M(cache_stores_total, COUNTER, "Answers written to the cache")                                            \
-    M(cache_entries, GAUGE, "Answers in the cache")                                                           \
-    M(cache_bytes, GAUGE, "Memory of the cache")                                                              \
-    M(cache_evictions_total, COUNTER, "Unexpired answers that made room for others")                          \
-    M(tcp_connections, GAUGE, "Client connections open")                                                      \
-    M(tcp_accepted_total, COUNTER, "Client connections accepted")                                             \
-    M(tcp_refused_total, COUNTER, "Client connections closed at once: over a limit")                          \
-    M(tcp_idle_closed_total, COUNTER, "Client connections closed: idle, slow or stuck")                       \
-    M(upstream_queries_total, COUNTER, "Queries sent to upstreams")                                           \
-    M(upstream_answers_total, COUNTER, "Valid answers from upstreams")                                        \
-    M(upstream_retries_total, COUNTER, "Queries asked again on another connection or address")                \
-    M(upstream_mismatched_total, COUNTER, "Messages from upstreams dropped: ID, QR or question do not match") \
-    M(upstream_broken_total, COUNTER, "Messages from upstreams dropped: malformed")                           \
-    M(upstream_timeouts_total, COUNTER, "Queries given up without an upstream answer")                        \
-    M(upstream_truncated_total, COUNTER, "Answers of plain upstreams with TC, asked again over TCP")          \
-    M(upstream_connections, GAUGE, "Connections to upstreams that are ready")                                 \
-    M(upstream_connects_total, COUNTER, "Connections to upstreams begun")                                     \
-    M(upstream_connect_failures_total, COUNTER, "Connections to upstreams that did not become ready")         \
-    M(handshakes_full_total, COUNTER, "Full TLS handshakes completed")                                        \
-    M(handshakes_resumed_total, COUNTER, "Resumed TLS handshakes completed")                                  \
-    M(identity_mismatches_total, COUNTER, "Handshakes whose peer did not prove its identity")                 \
-    M(revalidations_total, COUNTER, "Revalidations done")
+/* One row a metric: the field, its kind, the family and labels under which it is exposed, help. Rows of one family stand
+ * together and have one help. A family "" is not exposed: the rows of upstream addresses tell the same in more detail. */
+#define METRICS(M)                                                                                                    \
+    M(queries_udp_total, COUNTER, "queries_total", "transport=\"udp\"", "Queries received from clients")              \
+    M(queries_tcp_total, COUNTER, "queries_total", "transport=\"tcp\"", "Queries received from clients")              \
+    M(type_a_total, COUNTER, "query_types_total", "type=\"A\"", "Well-formed queries by QTYPE")                       \
+    M(type_aaaa_total, COUNTER, "query_types_total", "type=\"AAAA\"", "Well-formed queries by QTYPE")                 \
+    M(type_cname_total, COUNTER, "query_types_total", "type=\"CNAME\"", "Well-formed queries by QTYPE")               \
+    M(type_https_total, COUNTER, "query_types_total", "type=\"HTTPS\"", "Well-formed queries by QTYPE")               \
+    M(type_mx_total, COUNTER, "query_types_total", "type=\"MX\"", "Well-formed queries by QTYPE")                     \
+    M(type_ns_total, COUNTER, "query_types_total", "type=\"NS\"", "Well-formed queries by QTYPE")                     \
+    M(type_ptr_total, COUNTER, "query_types_total", "type=\"PTR\"", "Well-formed queries by QTYPE")                   \
+    M(type_soa_total, COUNTER, "query_types_total", "type=\"SOA\"", "Well-formed queries by QTYPE")                   \
+    M(type_srv_total, COUNTER, "query_types_total", "type=\"SRV\"", "Well-formed queries by QTYPE")                   \
+    M(type_txt_total, COUNTER, "query_types_total", "type=\"TXT\"", "Well-formed queries by QTYPE")                   \
+    M(type_other_total, COUNTER, "query_types_total", "type=\"other\"", "Well-formed queries by QTYPE")               \
+    M(answers_total, COUNTER, "answers_sent_total", "", "Answers handed to the kernel for clients")                   \
+    M(answers_noerror_total, COUNTER, "answers_total", "rcode=\"NOERROR\"", "Answers made, by RCODE")                 \
+    M(answers_nxdomain_total, COUNTER, "answers_total", "rcode=\"NXDOMAIN\"", "Answers made, by RCODE")               \
+    M(answers_servfail_total, COUNTER, "answers_total", "rcode=\"SERVFAIL\"", "Answers made, by RCODE")               \
+    M(answers_refused_total, COUNTER, "answers_total", "rcode=\"REFUSED\"", "Answers made, by RCODE")                 \
+    M(answers_formerr_total, COUNTER, "answers_total", "rcode=\"FORMERR\"", "Answers made, by RCODE")                 \
+    M(answers_notimp_total, COUNTER, "answers_total", "rcode=\"NOTIMP\"", "Answers made, by RCODE")                   \
+    M(answers_other_total, COUNTER, "answers_total", "rcode=\"other\"", "Answers made, by RCODE")                     \
+    M(answers_truncated_total, COUNTER, "answers_truncated_total", "", "Answers over UDP with TC set")                \
+    M(answers_local_total, COUNTER, "answers_local_total", "", "Answers to special-use names and ANY, made here")     \
+    M(dropped_short_total, COUNTER, "dropped_total", "cause=\"short\"",                                               \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(dropped_acl_total, COUNTER, "dropped_total", "cause=\"acl\"",                                                   \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(dropped_blocked_total, COUNTER, "dropped_total", "cause=\"blocked\"",                                           \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(dropped_rate_total, COUNTER, "dropped_total", "cause=\"rate\"",                                                 \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(dropped_send_total, COUNTER, "dropped_total", "cause=\"send\"",                                                 \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(dropped_client_gone_total, COUNTER, "dropped_total", "cause=\"client_gone\"",                                   \
+      "Queries, connections and answers dropped, by cause")                                                           \
+    M(interrupted_total, COUNTER, "interrupted_total", "",                                                            \
+      "Queries answered SERVFAIL because the resolver had to stop")                                                   \
+    M(rate_limited_total, COUNTER, "rate_limited_total", "", "Queries refused: client over its rate")                 \
+    M(in_flight_refused_total, COUNTER, "in_flight_refused_total", "", "Queries refused: in-flight table full")       \
+    M(in_flight, GAUGE, "in_flight", "", "Queries waiting for an upstream answer")                                    \
+    M(joined_total, COUNTER, "joined_total", "", "Queries that joined an equal question in flight")                   \
+    M(cache_hits_total, COUNTER, "cache_hits_total", "", "Queries answered from the cache")                           \
+    M(cache_misses_total, COUNTER, "cache_misses_total", "", "Queries that the cache had no fresh answer for")        \
+    M(cache_stale_total, COUNTER, "cache_stale_total", "", "Queries answered with a stale answer")                    \
+    M(cache_stores_total, COUNTER, "cache_stores_total", "", "Answers written to the cache")                          \
+    M(prefetches_total, COUNTER, "prefetches_total", "",                                                              \
+      "Questions asked to keep an answer fresh, with no client waiting")                                              \
+    M(cache_entries, GAUGE, "cache_entries", "", "Answers in the cache")                                              \
+    M(cache_bytes, GAUGE, "cache_bytes", "", "Memory of the cache")                                                   \
+    M(cache_evictions_total, COUNTER, "cache_evictions_total", "", "Unexpired answers that made room for others")     \
+    M(tcp_connections, GAUGE, "tcp_connections", "", "Client connections open")                                       \
+    M(tcp_accepted_total, COUNTER, "tcp_accepted_total", "", "Client connections accepted")                           \
+    M(tcp_refused_total, COUNTER, "tcp_refused_total", "", "Client connections closed at once: over a limit")         \
+    M(tcp_idle_closed_total, COUNTER, "tcp_idle_closed_total", "", "Client connections closed: idle, slow or stuck")  \
+    M(upstream_queries_total, COUNTER, "", "", "Queries sent to upstreams")                                           \
+    M(upstream_answers_total, COUNTER, "", "", "Valid answers from upstreams")                                        \
+    M(upstream_retries_total, COUNTER, "upstream_retries_total", "",                                                  \
+      "Queries asked again on another connection or address")                                                         \
+    M(hedges_total, COUNTER, "hedges_total", "", "Questions that were late and were also asked of a second address")  \
+    M(hedges_won_total, COUNTER, "hedges_won_total", "", "Hedges whose second address answered first")                \
+    M(fallback_queries_total, COUNTER, "fallback_queries_total", "", "Questions asked of a fallback")                 \
+    M(upstream_mismatched_total, COUNTER, "upstream_messages_dropped_total", "cause=\"mismatched\"",                  \
+      "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
+    M(upstream_broken_total, COUNTER, "upstream_messages_dropped_total", "cause=\"malformed\"",                       \
+      "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
+    M(upstream_timeouts_total, COUNTER, "upstream_timeouts_total", "", "Queries given up without an upstream answer") \
+    M(upstream_truncated_total, COUNTER, "upstream_truncated_total", "",                                              \
+      "Answers of plain upstreams with TC, asked again over TCP")                                                     \
+    M(upstream_connections, GAUGE, "", "", "Connections to upstreams that are ready")                                 \
+    M(upstream_connects_total, COUNTER, "", "", "Connections to upstreams begun")                                     \
+    M(upstream_connect_failures_total, COUNTER, "", "", "Connections to upstreams that did not become ready")         \
+    M(handshakes_full_total, COUNTER, "", "", "Full TLS handshakes completed")                                        \
+    M(handshakes_resumed_total, COUNTER, "", "", "Resumed TLS handshakes completed")                                  \
+    M(identity_mismatches_total, COUNTER, "", "", "Handshakes whose peer did not prove its identity")                 \
+    M(revalidations_total, COUNTER, "revalidations_total", "", "Revalidations done")
 
-#define METRIC_FIELD(name, kind, help) _Atomic uint64_t name;
+/* How long queries took, from the reading of the query to the answer's leaving: one row a histogram. */
+#define HISTOGRAMS(H)                                                                           \
+    H(hit_duration, "hit_duration_seconds", "Time to answer a query that was answered at once") \
+    H(miss_duration, "miss_duration_seconds", "Time to answer a query that waited for an upstream")
+
+#define METRIC_FIELD(name, kind, family, labels, help) _Atomic uint64_t name;
+#define HISTOGRAM_FIELD(name, family, help)            struct histogram name;
 struct metrics {
     _Alignas(64) _Atomic uint64_t heartbeat_ms; /* clock_ms() of the thread's last turn; 0: not running */
     METRICS(METRIC_FIELD)
+    HISTOGRAMS(HISTOGRAM_FIELD)
 };
 #undef METRIC_FIELD
+#undef HISTOGRAM_FIELD
 
 /* Only the block's own thread may use these: they are a load and a store, without a bus lock. */
 #define metric_add(metrics, name, n)                                                                    \
@@ -100,6 +137,29 @@ struct address_status {
     _Atomic uint32_t pins_matched; /* bit i: pin i of the group matched at the last proof */
     _Atomic uint32_t rtt_us;       /* smoothed */
     _Atomic uint64_t queries, answers, failures;
+    _Atomic uint64_t timeouts;    /* askings that were still without an answer when the flight asked again or ended */
+    _Atomic uint64_t connections; /* ready now */
+    _Atomic uint64_t connects, connect_failures;
+    _Atomic uint64_t handshakes_full, handshakes_resumed;
+    _Atomic uint64_t mismatches;     /* handshakes that did not prove the identity */
+    _Atomic uint64_t hedges;         /* hedges asked here */
+    _Atomic uint64_t padding_octets; /* sent (RFC 8467) */
+    struct histogram duration;       /* from asking to the valid answer; many writers */
+};
+
+/* One upstream group of one generation. */
+struct upstream_status {
+    char name[CONFIG_NAME];
+    uint32_t pin_count;                 /* of the configuration; bits of pins_matched */
+    _Atomic uint32_t fallback;          /* 1: its fallback serves */
+    _Atomic uint64_t fallback_since_ms; /* clock_ms() when that began or ended last; 0: never */
+};
+
+/* What a process uses, as it says itself about once a second. */
+struct process_status {
+    _Atomic uint64_t cpu_us; /* user and system time */
+    _Atomic uint64_t resident_bytes;
+    _Atomic uint64_t open_fds;
 };
 
 #define STATUS_SLOTS     2 /* generations alive at a time */
@@ -111,6 +171,9 @@ struct status_slot {
     struct metrics threads[STATUS_THREADS]; /* workers first, then the control thread */
     _Atomic uint32_t address_count;
     struct address_status addresses[STATUS_ADDRESSES];
+    _Atomic uint32_t upstream_count;
+    struct upstream_status upstreams[CONFIG_UPSTREAMS];
+    struct process_status process; /* the resolver */
 };
 
 struct status_page {
@@ -126,12 +189,17 @@ struct status_page {
     _Atomic uint64_t generation; /* number of the current one, from 1 */
     _Atomic uint64_t generations_started, generations_lost;
     _Atomic uint64_t reloads_succeeded, reloads_failed;
+    _Atomic int64_t reload_succeeded_at; /* wall seconds of the last good (re)load */
+    _Atomic uint32_t reload_is_bad;      /* 1: the last reload failed, and the configuration before it serves */
+    struct process_status process;       /* the supervisor */
     struct status_slot slots[STATUS_SLOTS];
 };
 
 /* The names and helps of all metrics, for printing. */
 struct metric_info {
-    const char *name;
+    const char *name;   /* of the field */
+    const char *family; /* "": not exposed */
+    const char *labels; /* as between braces; "": none */
     const char *help;
     bool counter;
     size_t offset; /* in struct metrics */
