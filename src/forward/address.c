@@ -116,6 +116,7 @@ void address_failed(struct address *address, const char *reason)
         (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
         standing_unreachable(&address->standing, reason);
     set_timer(address, pause_after(address->failures));
+    upstream_note(address->upstream);
     address->upstream->forward->unsettled = true;
 }
 
@@ -144,6 +145,8 @@ void address_answered(struct address *address, uint64_t sent_us)
     }
     if (standing_state(&address->standing) != IDENTITY_VALID)
         standing_answered(&address->standing);
+    if (address->upstream->silent)
+        upstream_note(address->upstream);
 }
 
 void address_wait(struct address *address, struct attempt *attempt)
@@ -362,6 +365,7 @@ void address_recheck(struct address *address)
         if (stream->state >= STREAM_READY && (mismatch || stream->epoch != epoch))
             stream_close(stream, "identity mismatch");
     }
+    upstream_note(address->upstream);
     if (mismatch) {
         address_drop_tickets(address);
         address->move_waiting = true;

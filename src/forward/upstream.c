@@ -30,6 +30,22 @@ bool upstream_is_hopeless(const struct upstream *upstream)
     return true;
 }
 
+void upstream_note(struct upstream *upstream)
+{
+    bool silent = true;
+
+    for (size_t i = 0; i < upstream->address_count && silent; i++)
+        silent = !address_is_good(&upstream->addresses[i]);
+    if (upstream->silent && !silent)
+        upstream->recovered_s = clock_seconds();
+    upstream->silent = silent;
+}
+
+uint32_t upstream_recovered_s(const struct upstream *upstream)
+{
+    return upstream->recovered_s;
+}
+
 /* Ends the flights that wait for a connection of a group without hope. */
 static void upstream_fail_waiting(struct upstream *upstream)
 {

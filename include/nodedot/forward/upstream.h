@@ -61,7 +61,9 @@ struct upstream {
     struct tls_trust *trust; /* NULL for plain */
     struct address *addresses;
     size_t address_count;
-    uint64_t trial_ms; /* when a query was last let through to a group without hope */
+    uint64_t trial_ms;    /* when a query was last let through to a group without hope */
+    bool silent;          /* no address of it answers, as far as this thread knows */
+    uint32_t recovered_s; /* see upstream_recovered_s() */
 };
 
 /* What the owner is told. An answer's octets are good until the call returns. The flight is released after either call.
@@ -129,5 +131,12 @@ struct address *upstream_choose(const struct flight *flight);
 
 /* No address of the group answered for a while, or all have the wrong identity: waiting is of no use. */
 bool upstream_is_hopeless(const struct upstream *upstream);
+
+/* An address failed, answered or changed its identity: notes when the group falls silent, and when it answers again. */
+void upstream_note(struct upstream *upstream);
+
+/* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers"; 0: never.
+ * A failure that was remembered before says nothing any more. */
+uint32_t upstream_recovered_s(const struct upstream *upstream);
 
 #endif
