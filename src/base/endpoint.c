@@ -150,16 +150,26 @@ bool endpoint_is_wildcard(const struct endpoint *endpoint)
     return IN6_IS_ADDR_UNSPECIFIED(&endpoint->v6.sin6_addr);
 }
 
-void endpoint_client_key(const struct endpoint *endpoint, uint8_t *key)
+/* Copies the first bits of an address; out is zero. */
+static void copy_prefix(uint8_t *out, const void *address, unsigned bits)
 {
+    memcpy(out, address, (bits + 7) / 8);
+    if (bits % 8 != 0)
+        out[bits / 8] &= (uint8_t)(0xff00u >> (bits % 8));
+}
+
+void endpoint_client_key(const struct endpoint *endpoint, const struct client_prefix *prefix, bool proven, uint8_t *key)
+{
+    bool v4 = endpoint->any.sa_family == AF_INET;
+    const uint8_t *address = v4 ? (const uint8_t *)&endpoint->v4.sin_addr : endpoint->v6.sin6_addr.s6_addr;
+
     memset(key, 0, ENDPOINT_CLIENT);
-    if (endpoint->any.sa_family == AF_INET) {
+    key[ENDPOINT_CLIENT - 1] = proven;
+    if (v4 || IN6_IS_ADDR_V4MAPPED(&endpoint->v6.sin6_addr)) {
         memset(key + 10, 0xff, 2);
-        memcpy(key + 12, &endpoint->v4.sin_addr, 4);
-    } else if (IN6_IS_ADDR_V4MAPPED(&endpoint->v6.sin6_addr)) {
-        memcpy(key, &endpoint->v6.sin6_addr, ENDPOINT_CLIENT);
+        copy_prefix(key + 12, v4 ? address : address + 12, prefix->ipv4);
     } else {
-        memcpy(key, &endpoint->v6.sin6_addr, 8);
+        copy_prefix(key, address, prefix->ipv6);
     }
 }
 

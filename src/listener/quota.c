@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct place {
-    uint8_t client[ENDPOINT_CLIENT]; /* IPv4-mapped, or the /64 */
+    uint8_t client[ENDPOINT_CLIENT]; /* endpoint_client_key() */
     uint32_t count;                  /* 0: empty */
 };
 
@@ -15,12 +15,13 @@ struct quota {
     pthread_mutex_t mutex;
     struct hash_key key;
     uint32_t total, per_client;
+    struct client_prefix prefix;
     uint32_t count;
     size_t mask;
     struct place places[];
 };
 
-struct quota *quota_create(uint32_t total, uint32_t per_client)
+struct quota *quota_create(uint32_t total, uint32_t per_client, const struct client_prefix *prefix)
 {
     size_t places = 1;
     struct quota *quota;
@@ -34,6 +35,7 @@ struct quota *quota_create(uint32_t total, uint32_t per_client)
     hash_key_random(&quota->key);
     quota->total = total;
     quota->per_client = per_client;
+    quota->prefix = *prefix;
     quota->mask = places - 1;
     return quota;
 }
@@ -65,7 +67,7 @@ enum quota_verdict quota_take(struct quota *quota, const struct endpoint *client
     uint8_t key[ENDPOINT_CLIENT];
     struct place *place;
 
-    endpoint_client_key(client, key);
+    endpoint_client_key(client, &quota->prefix, false, key);
     pthread_mutex_lock(&quota->mutex);
     place = &quota->places[find_place(quota, key)];
     if (place->count >= quota->per_client) {
@@ -101,7 +103,7 @@ void quota_release(struct quota *quota, const struct endpoint *client)
     uint8_t key[ENDPOINT_CLIENT];
     size_t at;
 
-    endpoint_client_key(client, key);
+    endpoint_client_key(client, &quota->prefix, false, key);
     pthread_mutex_lock(&quota->mutex);
     at = find_place(quota, key);
     quota->count--;

@@ -12,7 +12,7 @@
 #define STRIPES 64
 
 struct bucket {
-    uint8_t client[ENDPOINT_CLIENT]; /* IPv4-mapped, or the /64 */
+    uint8_t client[ENDPOINT_CLIENT]; /* endpoint_client_key() */
     int64_t tokens;                  /* answers that it may have; up to burst */
     int64_t refusals;                /* refusals that it may have besides; up to burst */
     uint64_t filled_ms;              /* when both were right; 0: free */
@@ -167,7 +167,7 @@ static enum admission_verdict check_rate(struct admission *admission, const stru
     uint64_t set;
     struct bucket *bucket;
 
-    endpoint_client_key(client, key);
+    endpoint_client_key(client, &admission->config->client_prefix, false, key);
     set = hash_keyed(&admission->key, key, sizeof(key)) % ADMISSION_SETS;
     pthread_mutex_lock(&admission->stripes[set % STRIPES]);
     bucket = find_bucket(admission, &admission->buckets[set * ADMISSION_WAYS], key, now_ms);

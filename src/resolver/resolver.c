@@ -228,7 +228,7 @@ static bool init_shared(struct resolver *resolver)
 
     resolver->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     resolver->admission = admission_create(config);
-    resolver->quota = quota_create(config->tcp_connections, config->tcp_connections_per_client);
+    resolver->quota = quota_create(config->tcp_connections, config->tcp_connections_per_client, &config->client_prefix);
     resolver->cache = cache_open(resolver->start->cache);
     if (resolver->loop == NULL || resolver->admission == NULL || resolver->quota == NULL || resolver->cache == NULL)
         return fail("control", "out of memory");

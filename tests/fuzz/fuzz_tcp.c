@@ -214,6 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct client_prefix prefix = {.ipv4 = 32, .ipv6 = 64};
     static struct config config = {.tcp_connections = 1, .tcp_idle = 10};
     static struct metrics metrics;
     static struct tcp_listener listener;
@@ -224,7 +225,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (quota == NULL) {
         struct tcp_setup setup = {.loop = ev_loop_new(EVFLAG_AUTO),
                                   .metrics = &metrics,
-                                  .quota = quota = quota_create(1, 1),
+                                  .quota = quota = quota_create(1, 1, &prefix),
                                   .config = &config,
                                   .on_query = on_query,
                                   .allowed = allowed};

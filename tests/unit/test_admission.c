@@ -24,6 +24,7 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&config, 0, sizeof(config));
+    config.client_prefix = (struct client_prefix){.ipv4 = 32, .ipv6 = 64};
     add_network(&config.allow, "0.0.0.0/0");
     add_network(&config.allow, "::/0");
     return 0;
@@ -238,6 +239,21 @@ static void addresses_of_one_64_share(void **state)
     assert_verdicts("2001:db8:0:2::1", now, 1, ADMISSION_GRANTED);
 }
 
+static void the_prefixes_of_the_configuration_tell_clients_apart(void **state)
+{
+    (void)state;
+    config.client_prefix = (struct client_prefix){.ipv4 = 24, .ipv6 = 56};
+    create(10, 2, 0);
+    assert_verdicts("192.0.2.0", now, 1, ADMISSION_GRANTED);
+    assert_verdicts("192.0.2.255", now, 1, ADMISSION_GRANTED);
+    assert_verdicts("192.0.2.77", now, 1, ADMISSION_REFUSED);
+    assert_verdicts("192.0.3.0", now, 2, ADMISSION_GRANTED);
+    assert_verdicts("2001:db8:0:1::1", now, 1, ADMISSION_GRANTED);
+    assert_verdicts("2001:db8:0:ff::1", now, 1, ADMISSION_GRANTED);
+    assert_verdicts("2001:db8:0:77::1", now, 1, ADMISSION_REFUSED);
+    assert_verdicts("2001:db8:0:100::1", now, 2, ADMISSION_GRANTED);
+}
+
 /* Workers read the clock before they hold the lock, so a query may be judged after one that came a little later. */
 static void a_clock_that_was_read_earlier_gives_no_tokens(void **state)
 {
@@ -401,6 +417,7 @@ int main(void)
         TEST(clients_do_not_share_a_rate),
         TEST(ports_and_mapped_addresses_of_one_client_share),
         TEST(addresses_of_one_64_share),
+        TEST(the_prefixes_of_the_configuration_tell_clients_apart),
         TEST(a_clock_that_was_read_earlier_gives_no_tokens),
         TEST(who_is_dropped_is_blocked_for_the_time_agreed),
         TEST(asking_while_blocked_does_not_prolong_the_block),

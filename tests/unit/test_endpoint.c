@@ -212,6 +212,8 @@ static void only_the_unspecified_address_is_a_wildcard(void **state)
 
 /* ---- client keys ---- */
 
+static struct client_prefix prefix = {.ipv4 = 32, .ipv6 = 64};
+
 static bool same_client(const char *a, const char *b)
 {
     struct endpoint ea = endpoint_of(a);
@@ -220,8 +222,8 @@ static bool same_client(const char *a, const char *b)
 
     memset(ka, 0x55, sizeof(ka));
     memset(kb, 0xaa, sizeof(kb));
-    endpoint_client_key(&ea, ka);
-    endpoint_client_key(&eb, kb);
+    endpoint_client_key(&ea, &prefix, false, ka);
+    endpoint_client_key(&eb, &prefix, false, kb);
     return memcmp(ka, kb, ENDPOINT_CLIENT) == 0;
 }
 
@@ -248,6 +250,45 @@ static void a_64_of_ipv6_is_one_client(void **state)
     assert_false(same_client("2001:db8:1:2::", "2001:db8:1:3::"));
     assert_false(same_client("2001:db8:1:2::", "a001:db8:1:2::"));
     assert_true(same_client("fe80::1%1", "fe80::2%2"));
+}
+
+static bool same_client_by(uint8_t ipv4, uint8_t ipv6, const char *a, const char *b)
+{
+    const struct client_prefix before = prefix;
+    bool same;
+
+    prefix = (struct client_prefix){.ipv4 = ipv4, .ipv6 = ipv6};
+    same = same_client(a, b);
+    prefix = before;
+    return same;
+}
+
+static void prefixes_of_any_length_tell_clients_apart(void **state)
+{
+    (void)state;
+    assert_true(same_client_by(8, 64, "10.0.0.0", "10.255.255.255"));
+    assert_false(same_client_by(8, 64, "10.0.0.0", "11.0.0.0"));
+    assert_true(same_client_by(31, 64, "192.0.2.0", "192.0.2.1"));
+    assert_false(same_client_by(31, 64, "192.0.2.0", "192.0.2.2"));
+    assert_true(same_client_by(24, 64, "192.0.2.7", "::ffff:192.0.2.9"));
+    assert_true(same_client_by(32, 16, "2001:0::", "2001:ffff::"));
+    assert_false(same_client_by(32, 16, "2001::", "2002::"));
+    assert_true(same_client_by(32, 127, "2001:db8::", "2001:db8::1"));
+    assert_false(same_client_by(32, 127, "2001:db8::", "2001:db8::2"));
+    assert_true(same_client_by(32, 128, "2001:db8::1", "[2001:db8::1]:7"));
+    assert_false(same_client_by(32, 128, "2001:db8::", "2001:db8::1"));
+    assert_false(same_client_by(8, 128, "10.0.0.0", "::ffff:11.0.0.0"));
+}
+
+static void who_has_proved_its_address_is_told_from_those_who_have_not(void **state)
+{
+    struct endpoint endpoint = endpoint_of("192.0.2.1");
+    uint8_t proven[ENDPOINT_CLIENT], unproven[ENDPOINT_CLIENT];
+
+    (void)state;
+    endpoint_client_key(&endpoint, &prefix, true, proven);
+    endpoint_client_key(&endpoint, &prefix, false, unproven);
+    assert_memory_not_equal(proven, unproven, ENDPOINT_CLIENT);
 }
 
 /* ---- networks ---- */
@@ -390,6 +431,8 @@ int main(void)
         cmocka_unit_test(an_ipv4_address_is_one_client),
         cmocka_unit_test(an_ipv4_mapped_address_is_the_ipv4_client),
         cmocka_unit_test(a_64_of_ipv6_is_one_client),
+        cmocka_unit_test(prefixes_of_any_length_tell_clients_apart),
+        cmocka_unit_test(who_has_proved_its_address_is_told_from_those_who_have_not),
         cmocka_unit_test(a_network_is_address_and_prefix),
         cmocka_unit_test(what_is_no_network_is_refused),
         cmocka_unit_test(bits_behind_the_prefix_must_be_zero),

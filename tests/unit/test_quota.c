@@ -11,6 +11,8 @@
 
 #define TOTAL 1024
 
+static const struct client_prefix prefix = {.ipv4 = 32, .ipv6 = 64};
+
 static struct endpoint client_of(uint32_t number)
 {
     struct endpoint endpoint = {.size = sizeof(endpoint.v4)};
@@ -37,7 +39,7 @@ static void release(struct quota *quota, uint32_t number)
 
 static void a_client_has_its_share_and_no_more(void **state)
 {
-    struct quota *quota = quota_create(TOTAL, 3);
+    struct quota *quota = quota_create(TOTAL, 3, &prefix);
 
     (void)state;
     for (int i = 0; i < 3; i++)
@@ -52,7 +54,7 @@ static void a_client_has_its_share_and_no_more(void **state)
 
 static void the_total_holds_for_many_clients(void **state)
 {
-    struct quota *quota = quota_create(TOTAL, 3);
+    struct quota *quota = quota_create(TOTAL, 3, &prefix);
 
     (void)state;
     for (uint32_t i = 0; i < TOTAL; i++)
@@ -67,7 +69,7 @@ static void the_total_holds_for_many_clients(void **state)
 
 static void what_was_refused_is_not_counted(void **state)
 {
-    struct quota *quota = quota_create(2, 1);
+    struct quota *quota = quota_create(2, 1, &prefix);
 
     (void)state;
     assert_int_equal(take(quota, 1), QUOTA_GRANTED);
@@ -83,7 +85,7 @@ static void what_was_refused_is_not_counted(void **state)
 
 static void a_quota_of_one_works(void **state)
 {
-    struct quota *quota = quota_create(1, 1);
+    struct quota *quota = quota_create(1, 1, &prefix);
 
     (void)state;
     for (uint32_t i = 0; i < 100; i++) {
@@ -98,7 +100,7 @@ static void a_quota_of_one_works(void **state)
 static void addresses_of_one_64_share(void **state)
 {
     static const char *const same[] = {"2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff"};
-    struct quota *quota = quota_create(TOTAL, 2);
+    struct quota *quota = quota_create(TOTAL, 2, &prefix);
     struct endpoint endpoint;
 
     (void)state;
@@ -116,7 +118,7 @@ static void addresses_of_one_64_share(void **state)
 /* Releases in a given order, and asks in between whether everybody else still has what is his. */
 static void check_release_order(const uint32_t *order, uint32_t count)
 {
-    struct quota *quota = quota_create(count, 1);
+    struct quota *quota = quota_create(count, 1, &prefix);
     bool *held = calloc(count, sizeof(*held));
 
     assert_non_null(held);
@@ -168,7 +170,7 @@ static void a_long_run_agrees_with_simple_counting(void **state)
 
     (void)state;
     for (int round = 0; round < 10; round++) { /* each with another key of the hash */
-        struct quota *quota = quota_create(LIMIT, SHARE);
+        struct quota *quota = quota_create(LIMIT, SHARE, &prefix);
 
         memset(counts, 0, sizeof(counts));
         total = 0;
@@ -227,7 +229,7 @@ static void threads_share_the_limits(void **state)
     pthread_t threads[THREADS];
 
     (void)state;
-    shared = quota_create(THREAD_TOTAL, THREAD_SHARE);
+    shared = quota_create(THREAD_TOTAL, THREAD_SHARE, &prefix);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, take_and_release, (void *)i), 0);
     for (size_t i = 0; i < THREADS; i++)

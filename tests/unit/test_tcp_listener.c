@@ -22,6 +22,8 @@ enum { ANSWER = 'a', ANSWER_LATER = 'l', NO_ANSWER = 'n' };
 #define IDLE_MS     150
 #define CONNECTIONS 300
 
+static const struct client_prefix prefix = {.ipv4 = 32, .ipv6 = 64};
+
 /* ---- the kernel, as far as it is made to behave ---- */
 
 static size_t send_room; /* octets that send() still takes */
@@ -162,7 +164,7 @@ static void listen_with(uint32_t connections, uint32_t per_client)
 
     server.config.tcp_connections = connections;
     server.config.tcp_idle = 10;
-    server.quota = quota_create(connections, per_client);
+    server.quota = quota_create(connections, per_client, &prefix);
     assert_non_null(server.quota);
     setup.quota = server.quota;
     assert_true(tcp_init(&server.listener, &setup));

@@ -49,12 +49,20 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 /* 0.0.0.0 or ::. */
 bool endpoint_is_wildcard(const struct endpoint *endpoint);
 
-/* Octets of a client key. */
-#define ENDPOINT_CLIENT 16
+/* Addresses that agree in so many leading bits are one client. */
+struct client_prefix {
+    uint8_t ipv4; /* to 32 */
+    uint8_t ipv6; /* to 128; 64 as a rule, since a host can take any address of its /64 */
+};
 
-/* What tells clients apart for limits: an IPv4 address (written as IPv4-mapped) or an IPv6 /64, since a host can take
- * any address of its /64. Writes ENDPOINT_CLIENT octets. */
-void endpoint_client_key(const struct endpoint *endpoint, uint8_t *key);
+/* Octets of a client key. */
+#define ENDPOINT_CLIENT 17
+
+/* What tells clients apart, for every limit: the prefix of the address (an IPv4 one written as IPv4-mapped), and
+ * whether the client has proved that it receives what is sent to that address: what others send in its name is then
+ * somebody else's. Writes ENDPOINT_CLIENT octets. */
+void endpoint_client_key(const struct endpoint *endpoint, const struct client_prefix *prefix, bool proven,
+                         uint8_t *key);
 
 /* Reads "10.0.0.0/8", "192.0.2.1", "fd00::/8"; bits behind the prefix must be zero. */
 bool network_parse(const char *text, struct network *out);

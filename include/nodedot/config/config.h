@@ -103,7 +103,7 @@ struct config {
     size_t zone_count;
     /* [limits] */
     uint32_t client_qps, client_burst, client_block; /* queries a second, queries, seconds; 0: off */
-    uint32_t client_prefix_ipv4, client_prefix_ipv6; /* bits that tell clients apart */
+    struct client_prefix client_prefix;
     uint32_t tcp_connections, tcp_connections_per_client;
     uint32_t tcp_idle;             /* seconds */
     uint32_t in_flight;            /* queries waiting for an upstream, in the whole resolver */

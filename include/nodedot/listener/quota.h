@@ -1,6 +1,6 @@
 /* quota.h - how many connections there are, in all and of each client; shared by all threads of a resolver.
  *
- * Clients are told apart by IPv4 address or IPv6 /64 (a host can take any address of its /64).
+ * Clients are told apart as everywhere: endpoint_client_key().
  * Memory: a table of fixed size, twice as many places as there may be connections; it cannot run full.
  * Shared: a mutex; it is taken when a connection begins or ends, not for a query.
  */
@@ -15,7 +15,7 @@
 struct quota;
 
 /* NULL: no memory. */
-struct quota *quota_create(uint32_t total, uint32_t per_client);
+struct quota *quota_create(uint32_t total, uint32_t per_client, const struct client_prefix *prefix);
 void quota_destroy(struct quota *quota);
 
 enum quota_verdict { QUOTA_GRANTED, QUOTA_CLIENT_FULL, QUOTA_TOTAL_FULL };

@@ -1,7 +1,7 @@
 /* admission.h - may this client ask, and how much?
  *
  * ACL:    deny before allow; who is in neither is refused.
- * Rate:   two token buckets a client (IPv4 address or IPv6 /64), of client-burst tokens each and client-qps new ones a
+ * Rate:   two token buckets a client (endpoint_client_key()), of client-burst tokens each and client-qps new ones a
  *         second. A query takes a token of the first; when there is none, of the second, and is answered REFUSED; when
  *         there is none either, it is dropped, and its client blocked for client-block seconds, if that is not 0. So
  *         a client that stays over its rate gets its rate, and one that stays over twice its rate is blocked.
