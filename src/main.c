@@ -34,6 +34,7 @@
  *  forward/standing.c       is an address who it should be, does it answer?
  *  forward/revalidate.c     proves every address anew, on a timer
  *  forward/pin.c            prints the pins of a chain
+ *  forward/handshake.c      connects and shakes hands, for those who only look
  *  forward/stream.c         one pipelined connection, over TLS or bare TCP
  *  forward/plain.c          one question in one datagram
  *  forward/tls.c            TLS, and the only file that knows wolfSSL
@@ -66,6 +67,7 @@
  *
  *  base/pool.c              objects without the allocator
  *  base/endpoint.c          addresses, ports and networks
+ *  base/table.c             rows of text in columns
  *  base/base64.c            base64
  *  base/hash.c              keyed hash
  *  base/random.c            unpredictable numbers
@@ -73,6 +75,7 @@
  */
 #include "nodedot/config/config.h"
 #include "nodedot/forward/pin.h"
+#include "nodedot/forward/tls.h"
 #include "nodedot/node/supervisor.h"
 
 #include <getopt.h>
@@ -172,6 +175,14 @@ static int status(const struct command_line *line)
                                                                    : (result != EXIT_DONE ? result : EXIT_FAILED);
 }
 
+static bool start_tls(void)
+{
+    if (tls_global_init())
+        return true;
+    fprintf(stderr, "nodedot: TLS did not start\n");
+    return false;
+}
+
 static int pin(const struct command_line *line)
 {
     if ((line->target != NULL) == (line->cert != NULL))
@@ -180,6 +191,8 @@ static int pin(const struct command_line *line)
         return fail_usage("--name goes with HOST[:PORT], not with --cert", "");
     if (line->cert != NULL)
         return pin_print_file(line->cert, stdout, stderr);
+    if (!start_tls())
+        return EXIT_FAILED;
     return pin_print_host(line->target, line->name, stdout, stderr);
 }
 

@@ -14,22 +14,21 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* Is the pin that of the leaf, or of a certificate that really signs it? Returns which, or the count for none. */
-static size_t find_pin(const struct pin *pin, struct tls_trust *trust, const struct chain *chain)
+static size_t find_pin(const struct pin *pin, const struct chain *chain)
 {
     for (size_t i = 0; i < chain->count; i++)
         if (memcmp(pin->sha256, chain->certificates[i].spki_sha256, sizeof(pin->sha256)) == 0 &&
-            tls_chain_signed_by(trust, chain->certificates, chain->count, i))
+            tls_chain_signed_by(chain->certificates, chain->count, i))
             return i;
     return chain->count;
 }
 
-static void check_pins(const struct upstream_config *upstream, struct tls_trust *trust, const struct chain *chain,
-                       struct identity_result *out)
+static void check_pins(const struct upstream_config *upstream, const struct chain *chain, struct identity_result *out)
 {
     size_t nearest = chain->count;
 
     for (size_t i = 0; i < upstream->pin_count; i++) {
-        size_t found = find_pin(&upstream->pins[i], trust, chain);
+        size_t found = find_pin(&upstream->pins[i], chain);
         if (found == chain->count)
             continue;
         out->pins_matched |= (uint32_t)1 << i;
@@ -76,7 +75,7 @@ void identity_check(const struct upstream_config *upstream, const struct endpoin
     out->not_after = leaf->not_after;
     out->outside_dates = now < leaf->not_before || now > leaf->not_after;
     if (upstream->auth != AUTH_CA)
-        check_pins(upstream, trust, &chain, out);
+        check_pins(upstream, &chain, out);
 
     if (!name_is_right(upstream, address, leaf, out->reason))
         return;

@@ -2,12 +2,10 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
+#include "nodedot/forward/handshake.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* TCP and TLS together; an upstream that needs longer is of no use for queries either. */
 #define CHECK_TIMEOUT_S 5.
@@ -20,9 +18,8 @@
 struct check {
     struct revalidator *owner;
     struct standing standing;
-    struct tls_trust *trust; /* of its upstream, shared by its checks */
-    struct tls *tls;
-    int fd; /* -1: no check under way */
+    struct tls_trust *trust;    /* of its upstream, shared by its checks */
+    struct handshake handshake; /* fd -1: no check under way */
     ev_io io;
     ev_timer timer; /* due time, or the limit of the check under way */
 };
@@ -61,12 +58,7 @@ static double seconds_until_due(const struct check *check)
 static void finish(struct check *check)
 {
     ev_io_stop(check->owner->loop, &check->io);
-    if (check->tls != NULL)
-        tls_close(check->tls);
-    check->tls = NULL;
-    if (check->fd >= 0)
-        close(check->fd);
-    check->fd = -1;
+    handshake_end(&check->handshake);
 }
 
 static void finish_unreachable(struct check *check, const char *reason)
@@ -82,7 +74,7 @@ static void finish_proof(struct check *check)
 
     metric_inc(owner->metrics, revalidations_total);
     metric_inc(owner->metrics, handshakes_full_total);
-    standing_judge(&check->standing, check->trust, check->tls, owner->metrics);
+    standing_judge(&check->standing, check->trust, check->handshake.tls, owner->metrics);
     finish(check);
     start_timer(check, seconds_until_due(check));
 }
@@ -90,13 +82,16 @@ static void finish_proof(struct check *check)
 static void watch(struct check *check, int events)
 {
     ev_io_stop(check->owner->loop, &check->io);
-    ev_io_set(&check->io, check->fd, events);
+    ev_io_set(&check->io, check->handshake.fd, events);
     ev_io_start(check->owner->loop, &check->io);
 }
 
-static void continue_handshake(struct check *check)
+static void on_io(struct ev_loop *loop, ev_io *io, int revents)
 {
-    switch (tls_handshake(check->tls)) {
+    struct check *check = io->data;
+
+    (void)loop, (void)revents;
+    switch (handshake_continue(&check->handshake)) {
     case TLS_DONE:
         finish_proof(check);
         break;
@@ -106,49 +101,19 @@ static void continue_handshake(struct check *check)
     case TLS_WANT_WRITE:
         watch(check, EV_READ | EV_WRITE);
         break;
-    case TLS_CLOSED:
-        finish_unreachable(check, "closed during the handshake");
-        break;
-    case TLS_FAILED:
-        finish_unreachable(check, tls_error(check->tls));
-        break;
+    default:
+        finish_unreachable(check, check->handshake.error);
     }
-}
-
-static void on_io(struct ev_loop *loop, ev_io *io, int revents)
-{
-    struct check *check = io->data;
-    int err = 0;
-    socklen_t size = sizeof(err);
-
-    (void)loop, (void)revents;
-    if (check->tls == NULL) {
-        getsockopt(check->fd, SOL_SOCKET, SO_ERROR, &err, &size);
-        if (err != 0) {
-            finish_unreachable(check, strerror(err));
-            return;
-        }
-        check->tls = tls_open(check->trust, check->fd, check->standing.config->server_name, NULL);
-        if (check->tls == NULL) {
-            finish_unreachable(check, "out of memory");
-            return;
-        }
-    }
-    continue_handshake(check);
 }
 
 static void begin(struct check *check)
 {
-    const struct endpoint *endpoint = &check->standing.status->endpoint;
-
-    check->fd = socket(endpoint->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (check->fd < 0 || (connect(check->fd, &endpoint->any, endpoint->size) < 0 && errno != EINPROGRESS)) {
-        finish_unreachable(check, strerror(errno));
+    if (!handshake_begin(&check->handshake, check->trust, &check->standing.status->endpoint,
+                         check->standing.config->server_name)) {
+        finish_unreachable(check, check->handshake.error);
         return;
     }
-    ev_io_init(&check->io, on_io, check->fd, EV_WRITE);
-    check->io.data = check;
-    ev_io_start(check->owner->loop, &check->io);
+    watch(check, EV_WRITE);
     start_timer(check, CHECK_TIMEOUT_S);
 }
 
@@ -158,7 +123,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     double due;
 
     (void)loop, (void)revents;
-    if (check->fd >= 0) {
+    if (check->handshake.fd >= 0) {
         finish_unreachable(check, "revalidation timed out");
         return;
     }
@@ -177,8 +142,9 @@ static void add_check(struct revalidator *revalidator, const struct upstream_con
     check->owner = revalidator;
     check->standing = (struct standing){.config = config, .status = status, .changed = changed, .context = context};
     check->trust = trust;
-    check->fd = -1;
+    check->handshake.fd = -1;
     ev_init(&check->io, on_io);
+    check->io.data = check;
     ev_init(&check->timer, on_timer);
     check->timer.data = check;
 }

@@ -1,6 +1,8 @@
 #include "nodedot/forward/san.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -56,6 +58,33 @@ bool san_has_name(const struct certificate *certificate, const char *name)
         if (address_size > 0 && tag == NAME_ADDRESS && octets_equal(presented, (struct octets){address, address_size}))
             return true;
         if (address_size == 0 && tag == NAME_DNS && dns_name_matches(presented, name, size))
+            return true;
+    }
+    return false;
+}
+
+/* A DNS name or an address as text. False: another kind of name, or one that is not to be shown. */
+static bool write_name(uint8_t tag, struct octets name, char *out, size_t size)
+{
+    if (tag == NAME_ADDRESS && (name.size == 4 || name.size == 16))
+        return inet_ntop(name.size == 4 ? AF_INET : AF_INET6, name.at, out, (socklen_t)size) != NULL;
+    if (tag != NAME_DNS || name.size == 0 || name.size >= size)
+        return false;
+    for (size_t i = 0; i < name.size; i++)
+        if (!isascii(name.at[i]) || (!isalnum(name.at[i]) && (name.at[i] == '\0' || !strchr("-_.*", name.at[i]))))
+            return false;
+    snprintf(out, size, "%.*s", (int)name.size, (const char *)name.at);
+    return true;
+}
+
+bool san_name(const struct certificate *certificate, size_t index, char *out, size_t size)
+{
+    struct der names = der_open(certificate->names);
+
+    while (!der_at_end(&names)) {
+        uint8_t tag;
+        struct octets whole, name = der_any(&names, &tag, &whole);
+        if (!names.bad && write_name(tag, name, out, size) && index-- == 0)
             return true;
     }
     return false;

@@ -161,11 +161,10 @@ static bool parse_chain(const struct tls_certificate *chain, size_t count, struc
     return true;
 }
 
-bool tls_chain_signed_by(struct tls_trust *trust, const struct tls_certificate *chain, size_t count, size_t anchor)
+bool tls_chain_signed_by(const struct tls_certificate *chain, size_t count, size_t anchor)
 {
     struct certificate certificates[TLS_CHAIN_MAX];
 
-    (void)trust; /* the anchor is its own trust */
     return parse_chain(chain, count, certificates) && path_to_member(certificates, count, anchor, signed_by);
 }
 
@@ -186,6 +185,13 @@ bool tls_certificate_has_name(const struct tls_certificate *leaf, const char *na
     struct certificate certificate;
 
     return certificate_parse(leaf->der, leaf->der_size, &certificate) && san_has_name(&certificate, name);
+}
+
+bool tls_certificate_name(const struct tls_certificate *leaf, size_t index, char *out, size_t size)
+{
+    struct certificate certificate;
+
+    return certificate_parse(leaf->der, leaf->der_size, &certificate) && san_name(&certificate, index, out, size);
 }
 
 size_t tls_peer_chain(struct tls *tls, struct tls_certificate *chain)

@@ -529,6 +529,18 @@ def test_what_pin_prints_can_be_pasted(start, upstream, authority, make_config):
     assert client.addresses(program.ask("a.test"))
 
 
+def test_the_section_that_pin_prints_is_a_whole_one(upstream, make_config, tmp_path):
+    """The last part of the output, pasted below a [server] section and above a [zone]."""
+    shown = run("pin", f"{upstream.address}:{upstream.dot_port}").stdout
+    section = shown[shown.index("[upstream ") :]
+    name = re.match(r"\[upstream (.*)\]", section)[1]
+    assert name == "dot.test" and f"\naddress = {upstream.address}:{upstream.dot_port}\n" in section
+    file = tmp_path / "pasted.ini"
+    file.write_text(render(make_config()) + section + f"[zone .]\nupstream = {name}\n")
+    result = run("check", "-c", file)
+    assert result.returncode == 0, result.stderr
+
+
 def test_pin_of_nobody_is_exit_1(upstream, tmp_path):
     upstream.stop_listening()
     result = run("pin", f"{upstream.address}:{upstream.dot_port}")

@@ -981,7 +981,10 @@ static void pin_shows_the_chain_of_a_server(void **state)
     assert_non_null(strstr(text, line));
     assert_non_null(strstr(text, "CN=Middle, O=Tests, C=DE"));
     assert_non_null(strstr(text, "EC P-256, CA"));
+    assert_non_null(strstr(text, "\n[upstream dns.example]\naddress = 127.0.0.1:"));
     assert_non_null(strstr(text, "\nname = dns.example\n"));
+    assert_non_null(strstr(text, "number 0"));
+    assert_null(strstr(text, "did not sign"));
     assert_non_null(strstr(text, "Nothing here is proved"));
     fflush(errors);
     assert_int_equal(error_size, 0);
@@ -990,6 +993,53 @@ static void pin_shows_the_chain_of_a_server(void **state)
     free(text);
     free(error_text);
     server_stop(&server);
+}
+
+/* The leaf, then a root that has nothing to do with it, then the root and the CA between, in the wrong order. */
+static void pin_says_which_certificates_really_sign(void **state)
+{
+    struct server server = server_start("shuffled", "");
+    char target[ENDPOINT_TEXT], *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    (void)state;
+    assert_int_equal(pin_print_host(endpoint_format(&server.address, target), "dns.other", out, stderr), 0);
+    fclose(out);
+    assert_non_null(strstr(text, "\nNumber 1 did not sign number 0: a pin of it proves nothing.\n"));
+    assert_non_null(strstr(text, "\nNumber 3 did not sign number 2, but another one.\n"));
+    assert_non_null(strstr(text, "\n; (it did not sign number 0: a pin of it would match nothing)\n"));
+    assert_non_null(strstr(text, "\n; not in the certificate: name = dns.other\n"));
+    assert_non_null(strstr(text, "\n; The leaf carries: dns.example, "));
+    free(text);
+    server_stop(&server);
+}
+
+static void names_are_listed_for_people_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *file;
+        size_t index;
+        const char *name; /* NULL: there is none */
+    } rows[] = {
+        {"leaf", 0, "dns.example"}, {"no-san", 0, NULL}, {"leaf", 1000, NULL}, {"nul", 0, NULL}, {"nul", 1, NULL}};
+    struct tls_certificate chain[TLS_CHAIN_MAX];
+    char name[256], error[TLS_ERROR];
+    void *storage;
+    size_t count;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        assert_true(
+            tls_read_certificates(in_folder(rows[i].file, ".pem"), chain, TLS_CHAIN_MAX, &count, &storage, error));
+        assert_int_equal(tls_certificate_name(chain, rows[i].index, name, sizeof(name)), rows[i].name != NULL);
+        if (rows[i].name != NULL) {
+            assert_string_equal(name, rows[i].name);
+            assert_true(tls_certificate_name(chain, 0, name, strlen(rows[i].name) + 1));
+            assert_false(tls_certificate_name(chain, 0, name, strlen(rows[i].name)) && strcmp(name, rows[i].name) == 0);
+        }
+        free(storage);
+    }
 }
 
 static void pin_says_what_went_wrong_in_one_line(void **state)
@@ -1086,6 +1136,8 @@ int main(void)
         cmocka_unit_test(a_handshake_opens_no_file),
         cmocka_unit_test(connections_give_all_their_memory_back),
         cmocka_unit_test(pin_shows_the_chain_of_a_server),
+        cmocka_unit_test(pin_says_which_certificates_really_sign),
+        cmocka_unit_test(names_are_listed_for_people_and_nothing_else),
         cmocka_unit_test(pin_says_what_went_wrong_in_one_line),
         cmocka_unit_test(pin_shows_the_certificates_of_a_file),
     };

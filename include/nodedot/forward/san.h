@@ -14,6 +14,11 @@
  * only, with two labels behind. */
 bool san_has_name(const struct certificate *certificate, const char *name);
 
+/* Writes the index-th DNS name or IP address of the certificate for people and configuration files: a name whose octets
+ * are not letters, digits, "-", "_", "." and "*" alone, or that does not fit size, is passed over. False: there are not
+ * so many. */
+bool san_name(const struct certificate *certificate, size_t index, char *out, size_t size);
+
 /* Do ca's name constraints allow every DNS name and address of leaf? A constraint on a kind of name that is not
  * compared here (a directory name) allows nothing. */
 bool san_permitted(const struct certificate *leaf, const struct certificate *ca);

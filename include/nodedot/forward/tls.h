@@ -113,7 +113,7 @@ bool tls_read_certificates(const char *file, struct tls_certificate *chain, size
 /* Does a path of signatures lead from the leaf chain[0] up to chain[anchor], each certificate in between and the anchor
  * being a CA that may sign? Order and surplus certificates in the chain do not matter. anchor 0: true (the handshake
  * proved the leaf's key). Dates are not looked at. */
-bool tls_chain_signed_by(struct tls_trust *trust, const struct tls_certificate *chain, size_t count, size_t anchor);
+bool tls_chain_signed_by(const struct tls_certificate *chain, size_t count, size_t anchor);
 
 /* Is there a path from the leaf to a CA of the trust's ca_file, with dates, key usage and constraints in order? False:
  * error (TLS_ERROR octets) says why. */
@@ -122,6 +122,9 @@ bool tls_chain_trusted(struct tls_trust *trust, const struct tls_certificate *ch
 /* Does the leaf carry this DNS name, or this IP address in text form, in subjectAltName? Wildcards only as the whole
  * leftmost label (RFC 6125 section 6.4.3); the common name does not count (RFC 8310 section 8.1). */
 bool tls_certificate_has_name(const struct tls_certificate *leaf, const char *name);
+
+/* The index-th name that the leaf speaks for, see san_name(). */
+bool tls_certificate_name(const struct tls_certificate *leaf, size_t index, char *out, size_t size);
 
 /* Once per process, before anything else here. False: wolfSSL did not start. */
 bool tls_global_init(void);
