@@ -16,6 +16,9 @@ V ?= 0
 CONFIG ?=
 # make fuzz: time for each target
 SECONDS ?= 60
+# make soak: how long, and more options of tests/soak/soak.py
+MINUTES ?= 2
+SOAK ?=
 # make bench: options of tests/bench/run
 BENCH ?=
 PREFIX ?= /usr/local
@@ -189,11 +192,16 @@ cluster-test: image ## install the chart with the built image on a real cluster 
 
 # ---- Fuzz and measure ------------------------------------------------------------------------------------------------
 
-.PHONY: fuzz fuzzers bench
+.PHONY: fuzz fuzzers soak bench
 fuzz: ## run every fuzz target for SECONDS (60) each; finds go to build/fuzz/crashes
 	@scripts/install-dependencies build fuzz
 	+$(MAKE_QUIETLY) CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=build/fuzz OPTIMIZE='-O1 -g' fuzzers
 	@scripts/fuzz build/fuzz $(SECONDS)
+
+soak: ## random faults against random load for MINUTES (2); nothing may be lost, nothing may grow
+	@scripts/install-dependencies build test
+	+$(MAKE_QUIETLY) all
+	@NODEDOT=$(BUILD)/nodedot /usr/bin/python3 tests/soak/soak.py $(MINUTES) $(SOAK)
 
 fuzzers: $(FUZZERS)
 
