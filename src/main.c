@@ -19,6 +19,7 @@
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         a query's life, from admission to answer
  *  resolver/admission.c     may this client ask, and how much?
+ *  resolver/share.c         who gives way when too many queries wait
  *  resolver/local.c         names that are answered here and never forwarded
  *
  *  listener/udp.c           datagrams in and out, in batches

@@ -134,7 +134,7 @@ const struct option_def option_table[] = {
      .meaning = "a client's connection without queries is closed after this",
      .reason = "edns-tcp-keepalive (RFC 7828) counts tenths of a second in 16 bits"},
     {SECTION_LIMITS, OPTION_NUMBER, "in-flight", FIELD(struct config, in_flight), .preset = "4096", .min = 1,
-     .max = 65536, .meaning = "queries that wait for an upstream; one more is refused",
+     .max = 65536, .meaning = "queries that wait for an upstream; past it, who has most of them waiting is refused",
      .reason = "there are 65536 message IDs, and every waiting query holds memory"},
     {SECTION_LIMITS, OPTION_MILLISECONDS, "timeout", FIELD(struct config, timeout), .preset = "4000", .min = 50,
      .max = 30000, .meaning = "a query without answer is given up after this; stub resolvers give up after 5000",

@@ -85,7 +85,7 @@ size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacit
     return query_write(out, capacity, flight != NULL ? &flight->question : &probe_question, &style);
 }
 
-static void flight_end(struct flight *flight)
+void flight_abandon(struct flight *flight)
 {
     struct forward *forward = flight->upstream->forward;
 
@@ -100,7 +100,7 @@ void flight_fail(struct flight *flight, enum ede why)
     struct forward *forward = flight->upstream->forward;
 
     forward->events->failed(forward->owner, flight, why);
-    flight_end(flight);
+    flight_abandon(flight);
 }
 
 bool flight_is_out(const struct flight *flight)
@@ -347,7 +347,7 @@ static void flight_answered(struct flight *flight, struct attempt *attempt, cons
     if (ask_other_server(flight, attempt, info))
         return;
     forward->events->answered(forward->owner, flight, message, info, forward->ttl_offsets);
-    flight_end(flight);
+    flight_abandon(flight);
 }
 
 /* A server that does not know EDNS at all may send back nothing but a header with FORMERR. */

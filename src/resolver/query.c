@@ -12,9 +12,15 @@
  * to). */
 #define FAILURE_TTL_S 5
 
+/* Queries that may be pushed out in one turn of the loop: as many as a listener reads in one. Past that it is as if
+ * nobody gave way. */
+#define DISPLACED_MAX 256
+
 /* A client that waits for an answer. */
 struct query {
-    struct query *next; /* that waits for the same flight */
+    struct query *next, *previous; /* that wait for the same flight; next also among the displaced */
+    struct flight *flight;
+    struct share_place place;
     struct client client;
     struct query_message message;
     uint8_t question[QUESTION_MAX_OCTETS]; /* as the client wrote it */
@@ -117,14 +123,42 @@ static struct cache_key key_of_flight(const struct query_engine *engine, const s
     return cache_key_of(engine->cache, &flight->question, flight->dnssec_ok, flight->checking_disabled);
 }
 
-/* Gives the query's place back after size octets were written for it. */
+static void give_place_back(struct query_engine *engine, struct query *query)
+{
+    share_release(&engine->share, &query->place);
+    atomic_fetch_sub_explicit(engine->in_flight, 1, memory_order_relaxed);
+    metric_add(engine->metrics, in_flight, -1);
+}
+
+/* Ends a query after size octets were written for it. */
 static void finish_query(struct query_engine *engine, struct query *query, bool begun, ssize_t size)
 {
     if (begun)
         client_commit(&query->client, size > 0 ? (size_t)size : 0);
+    give_place_back(engine, query);
     pool_release(&engine->queries, query);
-    atomic_fetch_sub_explicit(engine->in_flight, 1, memory_order_relaxed);
-    metric_add(engine->metrics, in_flight, -1);
+}
+
+static void wait_for(struct flight *flight, struct query *query)
+{
+    struct query *others = flight->waiting;
+
+    query->flight = flight;
+    query->previous = NULL;
+    query->next = others;
+    if (others != NULL)
+        others->previous = query;
+    flight->waiting = query;
+}
+
+static void stop_waiting(struct query *query)
+{
+    if (query->previous != NULL)
+        query->previous->next = query->next;
+    else
+        query->flight->waiting = query->next;
+    if (query->next != NULL)
+        query->next->previous = query->previous;
 }
 
 static struct query *take_waiting(struct flight *flight)
@@ -132,7 +166,7 @@ static struct query *take_waiting(struct flight *flight)
     struct query *query = flight->waiting;
 
     if (query != NULL)
-        flight->waiting = query->next;
+        stop_waiting(query);
     return query;
 }
 
@@ -166,10 +200,8 @@ static void on_late(void *owner, struct flight *flight)
 {
     struct query_engine *engine = owner;
     struct cache_key key = key_of_flight(engine, flight);
-    struct query *query;
-    struct query *kept = NULL;
 
-    while ((query = take_waiting(flight)) != NULL) {
+    for (struct query *query = flight->waiting, *next; query != NULL; query = next) {
         size_t capacity;
         uint8_t *out = client_begin(&query->client, &capacity);
         ssize_t size = 0;
@@ -177,14 +209,12 @@ static void on_late(void *owner, struct flight *flight)
         if (out != NULL)
             size = cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out,
                                  capacity);
-        if (out == NULL || size > 0) {
+        next = query->next;
+        if (out == NULL || size > 0) { /* else nothing is stale: it goes on waiting, and nothing is committed */
+            stop_waiting(query);
             finish_query(engine, query, out != NULL, size);
-        } else { /* nothing stale: it goes on waiting; what was begun is simply not committed */
-            query->next = kept;
-            kept = query;
         }
     }
-    flight->waiting = kept;
 }
 
 static struct cache_limits limits_of(const struct query_engine *engine, const struct zone_config *zone)
@@ -260,21 +290,93 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
 
 static const struct forward_events events = {.answered = on_answered, .failed = on_failed, .late = on_late};
 
+/* ---- who gives way ---- */
+
+static bool is_over_limit(const struct query_engine *engine)
+{
+    return atomic_load_explicit(engine->in_flight, memory_order_relaxed) > engine->config->in_flight;
+}
+
+/* Does this thread hold its equal part of the places? */
+static bool holds_its_part(const struct query_engine *engine)
+{
+    return engine->share.held >= engine->config->in_flight / engine->config->workers;
+}
+
+/* Takes a query's place away. It is answered later: another answer may be half written now. */
+static void displace(struct query_engine *engine, struct share_place *place)
+{
+    struct query *query = (struct query *)((char *)place - offsetof(struct query, place));
+
+    stop_waiting(query);
+    if (query->flight->waiting == NULL)
+        flight_abandon(query->flight);
+    give_place_back(engine, query);
+    metric_inc(engine->metrics, in_flight_displaced_total);
+    query->next = engine->displaced;
+    engine->displaced = query;
+}
+
+static void answer_displaced(struct query_engine *engine, struct query *query)
+{
+    const struct question *question = &query->message.question;
+    struct cache_key key =
+        cache_key_of(engine->cache, question, query->message.edns.dnssec_ok, (query->message.flags & MESSAGE_CD) != 0);
+    size_t capacity;
+    uint8_t *out = client_begin(&query->client, &capacity);
+    ssize_t size = 0;
+
+    if (out != NULL)
+        size =
+            cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out, capacity);
+    if (out != NULL && size == 0)
+        size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_NOT_READY,
+                            out, capacity);
+    if (out != NULL)
+        client_commit(&query->client, (size_t)size);
+    pool_release(&engine->queries, query);
+}
+
+void query_engine_flush(struct query_engine *engine)
+{
+    while (is_over_limit(engine) && holds_its_part(engine) && share_first_to_go(&engine->share) != NULL)
+        displace(engine, share_first_to_go(&engine->share));
+    while (engine->displaced != NULL) {
+        struct query *query = engine->displaced;
+
+        engine->displaced = query->next;
+        answer_displaced(engine, query);
+    }
+}
+
 /* ---- queries ---- */
 
-/* Takes a place among those that wait. NULL: in-flight is reached. */
-static struct query *keep_query(struct query_engine *engine, const struct client *client,
-                                const struct query_message *message, const uint8_t *question)
+/* Makes room for one more query, if there is none. False: in-flight is reached, and this client holds enough of it. */
+static bool make_room(struct query_engine *engine, const struct client *client, size_t group)
 {
-    struct query *query = NULL;
+    struct share_place *place;
 
-    if (atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed) < engine->config->in_flight)
-        query = pool_take(&engine->queries);
+    if (atomic_load_explicit(engine->in_flight, memory_order_relaxed) < engine->config->in_flight ||
+        !holds_its_part(engine))
+        return true;
+    place = share_claim(&engine->share, &client->endpoint, false, group);
+    if (place != NULL)
+        displace(engine, place);
+    return place != NULL;
+}
+
+/* Takes a place among those that wait. NULL: there is none to be had. */
+static struct query *keep_query(struct query_engine *engine, const struct client *client,
+                                const struct query_message *message, const uint8_t *question, size_t group)
+{
+    struct query *query = make_room(engine, client, group) ? pool_take(&engine->queries) : NULL;
+
     if (query == NULL) {
-        atomic_fetch_sub_explicit(engine->in_flight, 1, memory_order_relaxed);
         metric_inc(engine->metrics, in_flight_refused_total);
         return NULL;
     }
+    share_take(&engine->share, &query->place, &client->endpoint, false, group);
+    atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed);
     metric_inc(engine->metrics, in_flight);
     query->client = *client;
     query->message = *message;
@@ -291,15 +393,13 @@ static bool join_or_ask(struct query_engine *engine, struct query *query, const 
 
     if (flight != NULL) {
         metric_inc(engine->metrics, joined_total);
-        query->next = flight->waiting;
-        flight->waiting = query;
+        wait_for(flight, query);
         return true;
     }
     flight = inflight_take(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
     if (flight == NULL)
         return false;
-    query->next = NULL;
-    flight->waiting = query;
+    wait_for(flight, query);
     flight->zone = zone;
     if (forward_ask(&engine->forward, flight, &engine->forward.upstreams[zone->upstream]))
         return true;
@@ -311,7 +411,7 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
                             const struct query_message *message, const uint8_t *question, const struct cache_key *key,
                             const struct zone_config *zone, uint8_t *out, size_t capacity)
 {
-    struct query *query = keep_query(engine, client, message, question);
+    struct query *query = keep_query(engine, client, message, question, zone->upstream);
     ssize_t size;
 
     if (query != NULL && join_or_ask(engine, query, key, zone))
@@ -454,7 +554,9 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
     engine->metrics = forward.metrics;
     engine->cache = cache_open(setup->cache);
     strcpy(error, "out of memory");
-    if (engine->cache == NULL || !pool_init(&engine->queries, setup->config->in_flight, sizeof(struct query)))
+    if (engine->cache == NULL ||
+        !pool_init(&engine->queries, (size_t)setup->config->in_flight + DISPLACED_MAX, sizeof(struct query)) ||
+        !share_init(&engine->share, setup->config->in_flight, &setup->config->client_prefix))
         return false;
     forward.events = &events;
     forward.owner = engine;
@@ -465,5 +567,6 @@ void query_engine_close(struct query_engine *engine)
 {
     forward_close(&engine->forward);
     pool_reset(&engine->queries);
+    share_reset(&engine->share);
     cache_close(engine->cache);
 }

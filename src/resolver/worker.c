@@ -31,9 +31,10 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int revents)
 
     (void)loop, (void)revents;
     do {
+        query_engine_flush(&worker->engine);
         tcp_flush(&worker->tcp);
         forward_flush(&worker->engine.forward);
-    } while (worker->tcp.dirty != NULL || worker->engine.forward.dirty != NULL);
+    } while (worker->engine.displaced != NULL || worker->tcp.dirty != NULL || worker->engine.forward.dirty != NULL);
     for (size_t i = 0; i < worker->udp_count; i++)
         udp_flush(&worker->udp[i]);
 }

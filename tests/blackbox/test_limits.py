@@ -87,6 +87,140 @@ def test_stale_answers_are_served_past_the_limit_too(start, upstream):
         assert client.addresses(answer) == [wire.address_of("stale.test")] and 3 in client.ede_codes(answer)
 
 
+# Shares ---------------------------------------------------------------------------------------------------------------------
+
+
+def random_names(program, source, count, suffix):
+    """One client asks so many names that were never asked, without waiting for an answer. Returns its socket."""
+    udp = program.udp(source)
+    for i in range(count):
+        udp.send(wire.query(f"r{i}.{suffix}", id=i, edns=wire.opt()))
+    return udp
+
+
+def answers_at_hand(udp):
+    found = []
+    while (octets := udp.receive(0.3)) is not None:
+        found.append(client.parse(octets))
+    return found
+
+
+def silent_below(suffix):
+    """The upstream answers everything but names below suffix."""
+    return lambda q: [] if q.name.endswith(suffix) else behaviours.proper()(q)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_clients_random_names_leave_room_for_all_others(start, upstream, address, workers):
+    """Far more than in-flight, of an upstream that never answers; misses of eight others are answered all the same."""
+    upstream.default = silent_below("mute.test")
+    program = start(upstream, server={"workers": workers}, limits={"in-flight": 200})
+    with random_names(program, address(), 3000, "mute.test") as flood:
+        program.wait_counter("in_flight_refused_total", 1)
+        for name in (f"other{i}.test" for i in range(8)):
+            began = time.monotonic()
+            answer = program.ask(name, source=address())
+            assert client.addresses(answer) == [wire.address_of(name)]
+            assert time.monotonic() - began < 1
+        if workers == 1:  # of two, the other one may have had room
+            assert program.counter("in_flight_displaced_total") >= 1
+        for answer in answers_at_hand(flood):
+            assert answer.rcode() == wire.SERVFAIL and client.ede_codes(answer)
+    assert program.counter("in_flight") <= 200
+
+
+def test_clients_that_all_want_everything_get_equal_shares(start, upstream, address):
+    upstream.default = behaviours.drop()
+    program = start(upstream, limits={"in-flight": 90, "timeout": 20000})
+    clients = [random_names(program, address(), 90, f"c{i}.test") for i in range(3)]
+    try:
+        program.wait_counter("queries_udp_total", 270)
+        refused = [len(answers_at_hand(udp)) for udp in clients]
+        assert sum(refused) == 180 and all(58 <= n <= 62 for n in refused)
+        assert program.counter("in_flight") == 90
+    finally:
+        for udp in clients:
+            udp.socket.close()
+
+
+def test_the_oldest_query_gives_way_and_its_question_is_given_up(start, upstream, address):
+    upstream.default = silent_below("mute.test")
+    program = start(upstream, limits={"in-flight": 4, "timeout": 20000})
+    with random_names(program, address(), 4, "mute.test") as holder:
+        wait_until(lambda: len(upstream.asked("r3.mute.test")) == 1, 5, "the last question to reach the upstream")
+        assert client.addresses(program.ask("other.test", source=address()))
+        oldest = client.parse(holder.receive())
+        assert oldest.id == 0 and oldest.rcode() == wire.SERVFAIL and client.ede_codes(oldest)
+        assert program.counter("in_flight") == 3
+        assert program.counter("in_flight_displaced_total") == 1
+
+
+def test_who_gives_way_is_given_a_stale_answer_if_there_is_one(start, upstream, address):
+    upstream.behave("r0.test", behaviours.proper(ttl=1))
+    program = start(upstream, limits={"in-flight": 3, "stale-after": 0})
+    program.ask("r0.test")
+    time.sleep(2.1)
+    upstream.default = behaviours.drop()
+    upstream.behave("r0.test", behaviours.drop())
+    with random_names(program, address(), 3, "test") as holder, program.udp(address()) as other:
+        wait_until(lambda: upstream.asked("r2.test"), 5, "the last question to reach the upstream")
+        other.send(wire.query("other.test"))
+        answer = client.parse(holder.receive(2))
+        assert answer.id == 0 and client.addresses(answer) == [wire.address_of("r0.test")]
+        assert 3 in client.ede_codes(answer)
+
+
+def test_a_displaced_client_over_tcp_keeps_its_connection(start, upstream, address):
+    upstream.default = silent_below("mute.test")
+    program = start(upstream, limits={"in-flight": 4})
+    with program.tcp(address()) as holder:
+        holder.send(*(wire.query(f"r{i}.mute.test", id=i) for i in range(4)))
+        wait_until(lambda: upstream.asked("r3.mute.test"), 5, "the last question to reach the upstream")
+        assert client.addresses(program.ask("other.test", source=address()))
+        oldest = holder.receive()
+        assert oldest[:2] == b"\0\0" and rcode(oldest) == wire.SERVFAIL
+        assert holder.ask(wire.query("localhost", id=9))[:2] == b"\0\x09"
+
+
+def test_who_waits_together_for_one_answer_is_displaced_alone(start, upstream, address):
+    """Another client that waits for the same question has its answer."""
+    upstream.behave("shared.test", behaviours.delay(1.0))
+    upstream.default = silent_below("mute.test")
+    program = start(upstream, limits={"in-flight": 6})
+    with program.udp(address()) as holder, program.udp(address()) as partner:
+        for i in range(5):
+            holder.send(wire.query("shared.test", id=i))
+        partner.send(wire.query("shared.test", id=77))
+        program.wait_counter("in_flight", 6)
+        assert client.addresses(program.ask("other.test", source=address()))
+        assert rcode(holder.receive()) == wire.SERVFAIL
+        assert client.addresses(client.parse(partner.receive())) == [wire.address_of("shared.test")]
+        assert [rcode(holder.receive()) for _ in range(4)] == [wire.NOERROR] * 4
+    assert len(upstream.asked("shared.test")) == 1
+
+
+def test_a_zone_that_never_answers_leaves_room_for_the_others(start, upstream, make_upstream):
+    """Even for the client that filled the table with it."""
+    mute = make_upstream()
+    mute.default = behaviours.drop()
+    program = start(
+        upstream,
+        sections={"upstream mute": mute.options("pin"), "zone mute.test": {"upstream": "mute"}},
+        limits={"in-flight": 50},
+    )
+    with random_names(program, None, 200, "mute.test"):
+        program.wait_counter("in_flight_refused_total", 150)
+        for name in (f"well{i}.test" for i in range(10)):
+            assert client.addresses(program.ask(name)) == [wire.address_of(name)]
+        assert program.ask("one-more.mute.test").rcode() == wire.SERVFAIL
+
+
+def test_prefixes_make_one_client_of_many_addresses(start, upstream, address):
+    program = start(upstream, limits={"client-qps": 1, "client-burst": 3, "client-prefix-ipv4": 8})
+    codes = [rcode(program.exchange(wire.query("localhost"), source=address())) for _ in range(5)]
+    assert codes == [wire.NOERROR] * 3 + [wire.REFUSED] * 2
+
+
 # Connections ------------------------------------------------------------------------------------------------------------------
 
 

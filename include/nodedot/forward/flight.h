@@ -23,6 +23,9 @@ bool flight_is_at(const struct flight *flight, const struct address *address);
 /* One of its askings is over without an answer: asks again, or fails. */
 void flight_lost_attempt(struct flight *flight);
 
+/* Nobody waits for it any more: releases it without telling the owner. Not from an event. */
+void flight_abandon(struct flight *flight);
+
 /* Tells the owner that it failed, and releases it. */
 void flight_fail(struct flight *flight, enum ede why);
 

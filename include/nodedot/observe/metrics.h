@@ -62,6 +62,8 @@
       "Queries answered SERVFAIL because the resolver had to stop")                                                   \
     M(rate_limited_total, COUNTER, "rate_limited_total", "", "Queries refused: client over its rate")                 \
     M(in_flight_refused_total, COUNTER, "in_flight_refused_total", "", "Queries refused: in-flight table full")       \
+    M(in_flight_displaced_total, COUNTER, "in_flight_displaced_total", "",                                            \
+      "Queries that waited and were given up for a client that had fewer waiting")                                    \
     M(in_flight, GAUGE, "in_flight", "", "Queries waiting for an upstream answer")                                    \
     M(joined_total, COUNTER, "joined_total", "", "Queries that joined an equal question in flight")                   \
     M(cache_hits_total, COUNTER, "cache_hits_total", "", "Queries answered from the cache")                           \

@@ -3,6 +3,11 @@
  * One engine a thread. Listeners call query_receive(); what cannot be answered at once waits, bounded by
  * `in-flight`, for the forward layer's events. Every query that was received is answered, or dropped and counted by
  * cause.
+ *
+ * In flight: the limit holds for all threads together, and clients share it (share.h): a query that is pushed out is
+ *            answered as one past the limit, before the loop sleeps, and a question that nobody waits for any more is
+ *            given up. A thread that holds less than its equal part may pass the limit for a moment; one that holds
+ *            more gives places up at its next turn.
  */
 #ifndef NODEDOT_RESOLVER_QUERY_H
 #define NODEDOT_RESOLVER_QUERY_H
@@ -15,6 +20,7 @@
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/metrics.h"
 #include "nodedot/resolver/admission.h"
+#include "nodedot/resolver/share.h"
 
 #include <stdatomic.h>
 
@@ -26,7 +32,9 @@ struct query_engine {
     struct cache *cache;
     struct metrics *metrics;
     struct pool queries;
-    bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
+    struct share share;      /* of those that wait */
+    struct query *displaced; /* pushed out and not answered yet */
+    bool draining;           /* clients are told to close their connections (RFC 7828 section 3.3.2) */
     struct forward forward;
 };
 
@@ -43,6 +51,9 @@ struct query_setup {
 /* Takes all memory, reads trust anchors. False, and why in error (TLS_ERROR octets). */
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error);
 void query_engine_close(struct query_engine *engine);
+
+/* Answers what was pushed out. Call before the loop sleeps. */
+void query_engine_flush(struct query_engine *engine);
 
 /* A client_query (client.h); owner is the engine. */
 client_query query_receive;
