@@ -1,7 +1,8 @@
 /* loadgen.c - asks a DNS server on loopback as fast as it answers, and prints what came back as one line of JSON.
  *
  * A closed loop: a fixed number of queries is outstanding, each answer makes room for the next query, so a run never
- * offers more than the server takes. The run is over when nothing is outstanding any more; a query that is not
+ * offers more than the server takes. With -R it is an open one: queries leave at a steady rate, whatever comes back,
+ * as long as the window has room. The run is over when nothing is outstanding any more; a query that is not
  * answered within the time-out is lost, or late when its answer comes before the end after all.
  * Every answer is checked: ID, QR, question, RCODE, TC, and that it holds a record.
  */
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,7 @@ static const char usage[] = "usage: loadgen [options] udp|tcp PORT\n"
                             "  -q QUERIES      ask so many, however long it takes\n"
                             "  -f FIRST        number of the first name (0)\n"
                             "  -m NAMES        go round so many names; 0: each name is asked once (0)\n"
+                            "  -R RATE         queries a second over UDP (0: as fast as the window allows)\n"
                             "  -r              take the names in random order instead\n"
                             "  -t MS           time-out of a query (5000)\n"
                             "One line of JSON goes to standard output; latencies are in milliseconds.\n";
@@ -49,6 +52,7 @@ struct options {
     bool tcp, random;
     unsigned outstanding, connections, pipeline;
     uint64_t duration_ns, queries, timeout_ns; /* queries 0: until duration_ns has passed */
+    uint64_t rate;                             /* 0: none */
     uint32_t first, names;
 };
 
@@ -113,9 +117,19 @@ static double percentile_ms(const struct run *r, double share)
 
 /* -- queries and answers -- */
 
+static bool is_over(const struct run *r, uint64_t now)
+{
+    return r->o.queries > 0 ? r->sent >= r->o.queries : now - r->start_ns >= r->o.duration_ns;
+}
+
+static uint64_t next_due_ns(const struct run *r)
+{
+    return r->o.rate > 0 ? r->start_ns + r->sent * NS_PER_S / r->o.rate : 0;
+}
+
 static bool may_ask(const struct run *r, uint64_t now)
 {
-    return r->o.queries > 0 ? r->sent < r->o.queries : now - r->start_ns < r->o.duration_ns;
+    return !is_over(r, now) && now >= next_due_ns(r);
 }
 
 static uint32_t choose_name(struct run *r)
@@ -236,9 +250,24 @@ static void udp_send(struct run *r, struct udp_batch *b, int fd)
     }
 }
 
+/* Until an answer is there, or the next query is due. */
+static void udp_wait(const struct run *r, int fd)
+{
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    uint64_t now = now_ns();
+    uint64_t due = next_due_ns(r);
+    uint64_t pause = due > now ? due - now : 0;
+
+    if (is_over(r, now) || pause > EXPIRY_MS * NS_PER_MS)
+        pause = EXPIRY_MS * NS_PER_MS;
+    ppoll(&readable, 1, &(struct timespec){.tv_nsec = (long)pause}, NULL);
+}
+
 static void udp_receive(struct run *r, struct udp_batch *b, int fd)
 {
-    int n = recvmmsg(fd, b->head, UDP_BATCH, MSG_WAITFORONE, NULL);
+    if (r->o.rate > 0)
+        udp_wait(r, fd);
+    int n = recvmmsg(fd, b->head, UDP_BATCH, r->o.rate > 0 ? MSG_DONTWAIT : MSG_WAITFORONE, NULL);
     uint64_t now = now_ns();
 
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNREFUSED)
@@ -255,7 +284,7 @@ static void run_udp(struct run *r)
 
     udp_batch_reset(&out, QUERY_LEN);
     udp_batch_reset(&in, UDP_SIZE);
-    while (r->waiting > 0 || may_ask(r, now_ns())) {
+    while (r->waiting > 0 || !is_over(r, now_ns())) {
         udp_send(r, &out, fd);
         udp_receive(r, &in, fd);
     }
@@ -418,6 +447,9 @@ static void read_option(struct options *o, int option, const char *text)
     case 'm':
         o->names = (uint32_t)number_argument(what, text, UINT32_MAX);
         break;
+    case 'R':
+        o->rate = number_argument(what, text, UINT32_MAX);
+        break;
     case 'r':
         o->random = true;
         break;
@@ -435,7 +467,7 @@ static struct options read_options(int argc, char **argv)
     struct options o = {
         .outstanding = 100, .connections = 100, .pipeline = 10, .duration_ns = NS_PER_S, .timeout_ns = 5 * NS_PER_S};
 
-    for (int c; (c = getopt(argc, argv, "n:c:k:d:q:f:m:rt:")) != -1;)
+    for (int c; (c = getopt(argc, argv, "n:c:k:d:q:f:m:R:rt:")) != -1;)
         read_option(&o, c, optarg);
     if (argc - optind != 2 || (strcmp(argv[optind], "udp") != 0 && strcmp(argv[optind], "tcp") != 0) ||
         o.outstanding == 0 || o.connections == 0 || o.pipeline == 0 || o.connections * o.pipeline > MOST_WAITING) {

@@ -100,9 +100,9 @@ class Process:
 class Identity:
     """The upstream's certificate, self-signed, and its pin."""
 
-    def __init__(self, folder):
-        self.cert = os.path.join(folder, "upstream-cert.pem")
-        self.key = os.path.join(folder, "upstream-key.pem")
+    def __init__(self, folder, name="upstream"):
+        self.cert = os.path.join(folder, f"{name}-cert.pem")
+        self.key = os.path.join(folder, f"{name}-key.pem")
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
              "-keyout", self.key, "-out", self.cert, "-subj", f"/CN={CERT_NAME}", "-addext",
@@ -115,10 +115,10 @@ class Identity:
 
 
 class Upstream(Process):
-    """A dotserver. Options are its own: -j, -d, -D, -b."""
+    """A dotserver. Options are its own: -p, -j, -d, -D, -b."""
 
-    def __init__(self, bench, options=()):
-        self.identity = bench.identity
+    def __init__(self, bench, options=(), identity=None):
+        self.identity = identity or bench.identity
         super().__init__([bench.tool("dotserver"), *options, self.identity.cert, self.identity.key], bench.load_cpu,
                          os.path.join(bench.work, "dotserver.log"), stdout=subprocess.PIPE, text=True)
         self.port = json.loads(self.popen.stdout.readline())["port"]
@@ -138,8 +138,9 @@ class Server:
     answers_records = True  # an echo does not
     million_mib = 1024  # a cache that holds a million A answers with room to spare
 
-    def __init__(self, bench, upstream=None, cache_mib=256, tag=""):
+    def __init__(self, bench, upstream=None, cache_mib=256, tag="", others=()):
         self.bench, self.upstream, self.cache_mib = bench, upstream, cache_mib
+        self.upstreams = [upstream, *others]  # all with the identity of the first
         self.label = f"{self.name}{', ' + tag if tag else ''}"
         self.port = free_port()
         self.folder = os.path.join(bench.work, f"{self.name}-{self.port}")
@@ -207,13 +208,14 @@ class Nodedot(Server):
         return bench.nodedot if os.access(bench.nodedot, os.X_OK) else None
 
     def command(self):
+        addresses = ", ".join(f"127.0.0.1:{u.port}" for u in self.upstreams)
         config = self.write("nodedot.ini", f"""[server]
 listen = 127.0.0.1:{self.port}
 workers = 1
 [cache]
 size = {self.cache_mib}M
 [upstream bench]
-address = 127.0.0.1:{self.upstream.port}
+address = {addresses}
 pin = sha256/{self.upstream.identity.pin}
 [zone .]
 upstream = bench
@@ -235,6 +237,7 @@ class Unbound(Server):
 
     def command(self):
         half = self.cache_mib // 2
+        addresses = "\n".join(f"    forward-addr: 127.0.0.1@{u.port}#{CERT_NAME}" for u in self.upstreams)
         config = self.write("unbound.conf", f"""server:
     interface: 127.0.0.1@{self.port}
     num-threads: 1
@@ -259,7 +262,7 @@ remote-control:
 forward-zone:
     name: "."
     forward-tls-upstream: yes
-    forward-addr: 127.0.0.1@{self.upstream.port}#{CERT_NAME}
+{addresses}
 """)
         return [self.path(self.bench), "-d", "-c", config]
 
@@ -271,13 +274,15 @@ class Dnsdist(Server):
 
     def command(self):
         entries = self.cache_mib * 2**20 // self.entry_bytes
+        forced = ":setUp()" if len(self.upstreams) == 1 else ""  # with two it has to notice when one is gone
+        backends = "\n".join(f"""newServer({{address='127.0.0.1:{u.port}', tls='openssl', subjectName='{CERT_NAME}',
+  caStore='{u.identity.cert}', validateCertificates=true, maxInFlight=1000}}){forced}""" for u in self.upstreams)
         config = self.write("dnsdist.conf", f"""addLocal('127.0.0.1:{self.port}')
 setSecurityPollSuffix('')
 setMaxTCPClientThreads(1)
 setMaxTCPQueuedConnections(1000)
 setUDPSocketBufferSizes(4194304, 4194304)
-newServer({{address='127.0.0.1:{self.upstream.port}', tls='openssl', subjectName='{CERT_NAME}',
-  caStore='{self.upstream.identity.cert}', validateCertificates=true, maxInFlight=1000}}):setUp()
+{backends}
 getPool(''):setCache(newPacketCache({entries}, {{maxTTL=86400}}))
 """)
         return [self.path(self.bench), "--supervised", "--disable-syslog", "-C", config]
@@ -291,6 +296,7 @@ class Knot(Server):
         # The cache is a mapped file; on a disk the kernel would write it out all the time.
         cache = f"/dev/shm/nodedot-bench-{self.port}"
         self.bench.scratch.append(cache)
+        addresses = ",\n".join(f"  {{'127.0.0.1@{u.port}', pin_sha256 = '{u.identity.pin}'}}" for u in self.upstreams)
         # A connection that has more than tcp_pipeline queries in flight refuses the next: 100 unless told otherwise.
         config = self.write("kresd.conf", f"""net.ipv6 = false
 net.listen('127.0.0.1', {self.port}, {{kind = 'dns'}})
@@ -302,7 +308,7 @@ for _, module in ipairs({{'priming', 'ta_update', 'ta_signal_query'}}) do
   if modules.list()[module] ~= nil then modules.unload(module) end
 end
 policy.add(policy.all(policy.TLS_FORWARD({{
-  {{'127.0.0.1@{self.upstream.port}', pin_sha256 = '{self.upstream.identity.pin}'}}}})))
+{addresses}}})))
 """)
         return [self.path(self.bench), "-n", "-c", config, self.folder]
 
