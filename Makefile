@@ -218,7 +218,7 @@ bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 # ---- Check the sources -----------------------------------------------------------------------------------------------
 
 .PHONY: lint format reference objects
-lint: ## check format, warnings of two compilers, clang-tidy, layers, scripts, the option table in README.md
+lint: ## check format, warnings of two compilers, clang-tidy, layers, scripts, the tables in the documentation
 	@scripts/install-dependencies build lint
 	+@scripts/lint
 
@@ -226,7 +226,7 @@ format: ## format the C sources
 	@scripts/install-dependencies lint
 	$(Q)find src include tests -name '*.[ch]' -exec clang-format -i {} +
 
-reference: $(BUILD)/reference ## write the option table into README.md
+reference: $(BUILD)/reference ## write the tables of options and metrics into the documentation
 	$(Q)scripts/reference $(BUILD)/reference write
 
 $(BUILD)/reference: $(BUILD)/obj/tests/tools/reference.o $(LIBRARY)
@@ -243,7 +243,7 @@ image: ## build the container image localhost/nodedot:dev and build/image.tar
 
 install: all ## install into PREFIX (/usr/local), below DESTDIR
 	install -D -m 755 $(BUILD)/nodedot "$(DESTDIR)$(PREFIX)/bin/nodedot"
-	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md LICENSE
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md LICENSE docs/metrics.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/examples" examples/*
 
 uninstall: ## remove what install put there

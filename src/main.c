@@ -16,6 +16,7 @@
  *
  *  resolver/resolver.c      one generation: what runs in a forked process
  *  resolver/sandbox.c       gives up what a resolver does not need
+ *  resolver/exporter.c      what the metrics port answers
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         a query's life, from admission to answer
  *  resolver/admission.c     may this client ask, and how much?
@@ -50,6 +51,9 @@
  *  cache/cache.c            answers, kept until their TTL runs out
  *  cache/ring.c             records and their index in shared memory
  *
+ *  observe/http.c           the metrics port
+ *  observe/request.c        an HTTP request, read
+ *  observe/exposition.c     the status page as Prometheus reads it
  *  observe/metrics.c        counters and states on the status page
  *  observe/histogram.c      how long things took
  *  observe/log.c            one line for each change of state

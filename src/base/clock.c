@@ -32,3 +32,10 @@ int64_t clock_wall_seconds(void)
 {
     return now_of(CLOCK_REALTIME).tv_sec;
 }
+
+int64_t clock_wall_ms(void)
+{
+    struct timespec t = now_of(CLOCK_REALTIME);
+
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}

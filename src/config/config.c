@@ -389,6 +389,45 @@ static void settle_probes(struct load *load)
              "%u is both probes' port, expected two", config->liveness_port);
 }
 
+/* Do two TCP sockets with these addresses want the same port? */
+static bool clash(const struct endpoint *a, const struct endpoint *b)
+{
+    return endpoint_port(a) == endpoint_port(b) && a->any.sa_family == b->any.sa_family &&
+           (endpoint_is_wildcard(a) || endpoint_is_wildcard(b) || endpoint_equal(a, b));
+}
+
+/* Whose port is this? NULL: nobody else's. */
+static const char *other_use(const struct config *config, const struct endpoint *metrics)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (clash(metrics, &config->listens[i]))
+            return "[server] listen";
+    for (size_t i = 0; i < config->probe_address_count; i++) {
+        struct endpoint probe = config->probe_addresses[i];
+
+        endpoint_set_port(&probe, config->liveness_port);
+        if (clash(metrics, &probe))
+            return "[probes] liveness-port";
+        endpoint_set_port(&probe, config->readiness_port);
+        if (clash(metrics, &probe))
+            return "[probes] readiness-port";
+    }
+    return NULL;
+}
+
+static void check_metrics(struct load *load)
+{
+    char text[ENDPOINT_TEXT];
+
+    for (size_t i = 0; i < load->config->metrics_listen_count; i++) {
+        const char *other = other_use(load->config, &load->config->metrics_listens[i]);
+
+        if (other != NULL)
+            fail(load, the(load, SECTION_METRICS), "listen", "%s is taken by %s, expected another port",
+                 endpoint_format(&load->config->metrics_listens[i], text), other);
+    }
+}
+
 /* --- loading --- */
 
 static void read_each(struct load *load, enum section_kind kind, void (*read)(struct load *, struct section *))
@@ -414,6 +453,7 @@ static void read_settings(struct load *load)
     check_listen(load);
     check_cache(load);
     settle_probes(load);
+    check_metrics(load);
 }
 
 enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors)

@@ -217,13 +217,15 @@ static bool upstream_usable(const struct revalidator *revalidator, size_t index,
     return false;
 }
 
-bool revalidator_ready(const struct revalidator *revalidator)
+const struct zone_config *revalidator_lacks(const struct revalidator *revalidator)
 {
     uint64_t now = clock_ms();
 
     for (size_t i = 0; i < revalidator->config->zone_count; i++) {
-        if (!upstream_usable(revalidator, revalidator->config->zones[i].upstream, now))
-            return false;
+        const struct zone_config *zone = &revalidator->config->zones[i];
+
+        if (!upstream_usable(revalidator, zone->upstream, now))
+            return zone;
     }
-    return true;
+    return NULL;
 }

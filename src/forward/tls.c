@@ -78,6 +78,11 @@ static int give_seed(int device, wc_CryptoInfo *info, void *context)
     return 0;
 }
 
+const char *tls_library_version(void)
+{
+    return wolfSSL_lib_version();
+}
+
 bool tls_global_init(void)
 {
     /* Debian's wolfSSL opens /dev/urandom for every connection, where a sandboxed process can open nothing. */

@@ -25,7 +25,7 @@
 #define CLOSE_SCAN 4096
 
 /* Those that a resolver keeps: its channel and its sockets. */
-#define KEEP_MAX (1 + 2 * CONFIG_LISTENS * CONFIG_WORKERS)
+#define KEEP_MAX (1 + 2 * CONFIG_LISTENS * CONFIG_WORKERS + CONFIG_LISTENS)
 
 static void log_life(const struct generation *generation, const char *message)
 {
@@ -57,6 +57,8 @@ static size_t fds_of(const struct resolver_start *start, int keep[KEEP_MAX])
             keep[count++] = start->sockets[i].udp[worker];
             keep[count++] = start->sockets[i].tcp[worker];
         }
+    for (size_t i = 0; i < start->config->metrics_listen_count; i++)
+        keep[count++] = start->metrics_sockets[i].fd;
     return count;
 }
 

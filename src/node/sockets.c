@@ -18,6 +18,9 @@
  * net.core.somaxconn. */
 #define TCP_BACKLOG 1024
 
+/* In errors, in the place of the protocol. */
+#define METRICS_PORT "tcp (metrics port)"
+
 enum protocol { UDP, TCP };
 
 static const char *const protocol_names[] = {"udp", "tcp"};
@@ -166,13 +169,16 @@ static int find_socket(const struct sockets *sockets, const struct endpoint *end
 
 /* A wildcard and a single address with the same port exclude each other without SO_REUSEPORT, also when both are
  * ours. */
+static bool overlaps(const struct endpoint *ours, const struct endpoint *endpoint)
+{
+    return endpoint_port(ours) == endpoint_port(endpoint) && is_v6(ours) == is_v6(endpoint) &&
+           (endpoint_is_wildcard(ours) || endpoint_is_wildcard(endpoint));
+}
+
 static bool overlaps_ours(const struct sockets *ours, const struct endpoint *endpoint)
 {
     for (size_t i = 0; i < ours->count; i++) {
-        const struct endpoint *other = &ours->listens[i].endpoint;
-
-        if (endpoint_port(other) == endpoint_port(endpoint) && is_v6(other) == is_v6(endpoint) &&
-            (endpoint_is_wildcard(other) || endpoint_is_wildcard(endpoint)))
+        if (overlaps(&ours->listens[i].endpoint, endpoint))
             return true;
     }
     return false;
@@ -223,9 +229,103 @@ static void begin_listen(struct listen_sockets *listen, const struct endpoint *e
         listen->udp[worker] = listen->tcp[worker] = -1;
 }
 
+static int activate_socket(int fd, const struct endpoint *endpoint, enum protocol protocol)
+{
+    int result = bind_socket(fd, endpoint);
+
+    if (result == 0 && protocol == TCP && listen(fd, TCP_BACKLOG) < 0)
+        result = -errno;
+    return result;
+}
+
+/* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share
+ * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself) is
+ * given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
+static void take_out_of_service(int fd, const struct endpoint *endpoint, enum protocol protocol)
+{
+    int result = protocol == TCP ? shutdown(fd, SHUT_RDWR) : connect(fd, &endpoint->any, endpoint->size);
+
+    (void)result;
+    close(fd);
+}
+
+/* ---- of the metrics port ---- */
+
+static int find_metrics(const struct sockets *sockets, const struct endpoint *endpoint)
+{
+    for (size_t i = 0; i < sockets->metrics_count; i++)
+        if (endpoint_equal(&sockets->metrics[i].endpoint, endpoint))
+            return sockets->metrics[i].fd;
+    return -1;
+}
+
+static bool overlaps_metrics(const struct sockets *ours, const struct endpoint *endpoint)
+{
+    for (size_t i = 0; i < ours->metrics_count; i++) {
+        if (overlaps(&ours->metrics[i].endpoint, endpoint))
+            return true;
+    }
+    return false;
+}
+
+/* Returns a socket that is kept or new, or -errno. */
+static int prepare_metrics_socket(const struct sockets *current, const struct endpoint *endpoint)
+{
+    int kept = find_metrics(current, endpoint);
+    int result = 0;
+
+    if (kept >= 0)
+        return kept;
+    if (!overlaps_metrics(current, endpoint))
+        result = try_bind(endpoint, TCP);
+    return result < 0 ? result : open_listener(endpoint, TCP);
+}
+
+static bool prepare_metrics(struct sockets *next, const struct sockets *current, const struct config *config,
+                            char *error)
+{
+    for (size_t i = 0; i < config->metrics_listen_count; i++) {
+        const struct endpoint *endpoint = &config->metrics_listens[i];
+        int fd = prepare_metrics_socket(current, endpoint);
+
+        if (fd < 0) {
+            socket_describe_failure(endpoint, METRICS_PORT, fd, error);
+            return false;
+        }
+        next->metrics[next->metrics_count++] = (struct metrics_socket){.endpoint = *endpoint, .fd = fd};
+    }
+    return true;
+}
+
+static bool activate_metrics(struct sockets *next, const struct sockets *current, char *error)
+{
+    for (size_t i = 0; i < next->metrics_count; i++) {
+        const struct metrics_socket *metrics = &next->metrics[i];
+        bool kept = find_metrics(current, &metrics->endpoint) >= 0;
+        int result = kept ? 0 : activate_socket(metrics->fd, &metrics->endpoint, TCP);
+
+        if (result < 0) {
+            socket_describe_failure(&metrics->endpoint, METRICS_PORT, result, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void retire_metrics(struct sockets *gone, const struct sockets *kept)
+{
+    for (size_t i = 0; i < gone->metrics_count; i++)
+        if (find_metrics(kept, &gone->metrics[i].endpoint) < 0)
+            take_out_of_service(gone->metrics[i].fd, &gone->metrics[i].endpoint, TCP);
+    gone->metrics_count = 0;
+}
+
+/* ---- all of them ---- */
+
 bool sockets_prepare(struct sockets *next, const struct sockets *current, const struct config *config, char *error)
 {
     next->count = 0;
+    next->metrics_count = 0;
     next->workers = config->workers;
     for (size_t i = 0; i < config->listen_count; i++) {
         struct listen_sockets *listen = &next->listens[next->count++];
@@ -237,16 +337,10 @@ bool sockets_prepare(struct sockets *next, const struct sockets *current, const 
             return false;
         }
     }
-    return true;
-}
-
-static int activate_socket(int fd, const struct endpoint *endpoint, enum protocol protocol)
-{
-    int result = bind_socket(fd, endpoint);
-
-    if (result == 0 && protocol == TCP && listen(fd, TCP_BACKLOG) < 0)
-        result = -errno;
-    return result;
+    if (prepare_metrics(next, current, config, error))
+        return true;
+    sockets_retire(next, current);
+    return false;
 }
 
 static bool activate_listen(struct listen_sockets *listen, size_t workers, const struct sockets *current, char *error)
@@ -269,18 +363,7 @@ bool sockets_activate(struct sockets *next, const struct sockets *current, char 
     for (size_t i = 0; i < next->count; i++)
         if (!activate_listen(&next->listens[i], next->workers, current, error))
             return false;
-    return true;
-}
-
-/* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share
- * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself) is
- * given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
-static void take_out_of_service(int fd, const struct endpoint *endpoint, enum protocol protocol)
-{
-    int result = protocol == TCP ? shutdown(fd, SHUT_RDWR) : connect(fd, &endpoint->any, endpoint->size);
-
-    (void)result;
-    close(fd);
+    return activate_metrics(next, current, error);
 }
 
 void sockets_retire(struct sockets *gone, const struct sockets *kept)
@@ -295,6 +378,7 @@ void sockets_retire(struct sockets *gone, const struct sockets *kept)
                     take_out_of_service(fd, &listen->endpoint, protocol);
             }
     gone->count = 0;
+    retire_metrics(gone, kept);
 }
 
 void sockets_log_buffers(const struct sockets *sockets)

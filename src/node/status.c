@@ -1,6 +1,7 @@
 #include "nodedot/node/status.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/forward/tls.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/observe/log.h"
 
@@ -113,6 +114,7 @@ int status_create(struct status_server *status, struct ev_loop *loop)
     status->page->magic = STATUS_MAGIC;
     status->page->size = sizeof(struct status_page);
     snprintf(status->page->version, sizeof status->page->version, "%s", NODEDOT_VERSION);
+    snprintf(status->page->wolfssl, sizeof status->page->wolfssl, "%s", tls_library_version());
     atomic_store(&status->page->started_ms, clock_ms());
     atomic_store(&status->page->supervisor_pid, (uint32_t)getpid());
     return 0;

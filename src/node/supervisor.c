@@ -196,6 +196,7 @@ static struct generation *fork_generation(struct supervisor *s, const struct set
     struct generation *generation = free_slot(s);
     struct resolver_start start = {.config = setup->config,
                                    .sockets = setup->sockets.listens,
+                                   .metrics_sockets = setup->sockets.metrics,
                                    .generation = s->number + 1,
                                    .status = s->status.page,
                                    .cache = setup->cache.memory,
@@ -315,7 +316,7 @@ static void release_tried(struct supervisor *s)
 /* Everything that the tried configuration wants, as far as it can be had beside what is in use. */
 static bool prepare(struct supervisor *s, char *error)
 {
-    s->tried.sockets.count = 0;
+    s->tried.sockets.count = s->tried.sockets.metrics_count = 0;
     if (prepare_cache(s, error) && addresses_prepare(&s->addresses, s->tried.config, error) &&
         sockets_prepare(&s->tried.sockets, &s->setup.sockets, s->tried.config, error) &&
         probes_prepare(&s->probes, s->tried.config, error))
@@ -327,6 +328,7 @@ static bool prepare(struct supervisor *s, char *error)
 static void note_failed_reload(struct supervisor *s, const char *reason)
 {
     atomic_fetch_add(&s->status.page->reloads_failed, 1);
+    atomic_store(&s->status.page->reload_is_bad, 1);
     log_error("reload failed", log_s("reason", reason));
 }
 
@@ -386,6 +388,8 @@ static void adopt_tried(struct supervisor *s)
     log_configure(s->setup.config->log_level, s->setup.config->log_format);
     log_set_node(s->setup.config->node_name);
     status_listen(&s->status, &s->setup.config->listens[0]);
+    atomic_store(&s->status.page->reload_succeeded_at, clock_wall_seconds());
+    atomic_store(&s->status.page->reload_is_bad, 0);
 }
 
 /* Addresses that left the configuration stay for as long as a generation still answers on them. */

@@ -3,6 +3,7 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/resolver/exporter.h"
 #include "nodedot/resolver/sandbox.h"
 #include "nodedot/resolver/worker.h"
 
@@ -29,6 +30,7 @@ struct resolver {
     struct admission *admission;
     struct quota *quota;
     struct revalidator *revalidator;
+    struct exporter exporter;
     struct cache *cache; /* for clearing and figures */
     uint64_t evictions;  /* of the cache, as far as they are counted */
     _Atomic uint32_t in_flight;
@@ -65,7 +67,14 @@ static void end(struct resolver *resolver, enum resolver_order order)
     if (resolver->ending && order != RESOLVER_STOP)
         return;
     resolver->ending = true;
+    exporter_drain(&resolver->exporter);
     order_workers(resolver, order);
+}
+
+static void take_over(struct resolver *resolver)
+{
+    exporter_start(&resolver->exporter);
+    order_workers(resolver, RESOLVER_TAKE_OVER);
 }
 
 /* An identity changed, in any thread: everybody looks. */
@@ -94,8 +103,9 @@ static bool all_finished(const struct resolver *resolver)
     return true;
 }
 
-static void update_figures(struct resolver *resolver)
+static void update_figures(void *context)
 {
+    struct resolver *resolver = context;
     struct cache_statistics statistics;
 
     cache_statistics(resolver->cache, &statistics);
@@ -108,7 +118,7 @@ static void update_figures(struct resolver *resolver)
 
 static void update_ready(struct resolver *resolver)
 {
-    bool ready = revalidator_ready(resolver->revalidator);
+    bool ready = revalidator_lacks(resolver->revalidator) == NULL;
 
     if (ready == resolver->ready || resolver->ending)
         return;
@@ -152,7 +162,7 @@ static void on_channel(struct ev_loop *loop, ev_io *io, int revents)
         return;
     }
     if (octet == RESOLVER_TAKE_OVER)
-        order_workers(resolver, RESOLVER_TAKE_OVER);
+        take_over(resolver);
     else if (octet == RESOLVER_DRAIN || octet == RESOLVER_STOP)
         end(resolver, (enum resolver_order)octet);
 }
@@ -197,28 +207,6 @@ static bool init_workers(struct resolver *resolver)
     return true;
 }
 
-/* One row for each address, in the order of the configuration. */
-static void init_status(struct resolver *resolver)
-{
-    const struct config *config = resolver->start->config;
-    struct status_slot *slot = &resolver->start->status->slots[resolver->start->slot];
-    uint32_t count = 0;
-
-    metrics_reset_gauges(slot);
-    atomic_store(&slot->address_count, 0);
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        for (size_t j = 0; j < config->upstreams[i].address_count; j++) {
-            struct address_status *status = &slot->addresses[count++];
-
-            memset(status, 0, sizeof(*status));
-            strcpy(status->upstream, config->upstreams[i].name);
-            status->endpoint = config->upstreams[i].addresses[j];
-            atomic_store(&status->since_ms, clock_ms());
-        }
-    }
-    atomic_store(&slot->address_count, count);
-}
-
 static bool init_shared(struct resolver *resolver)
 {
     const struct config *config = resolver->start->config;
@@ -237,12 +225,16 @@ static bool init_shared(struct resolver *resolver)
     cache_statistics(resolver->cache, &statistics);
     resolver->evictions = statistics.evictions;
     zone_table_init(&resolver->zones, config);
-    init_status(resolver);
+    metrics_reset_gauges(slot);
+    if (!metrics_begin_rows(slot, config))
+        return fail("status", "out of memory");
     resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, resolver->metrics,
                                                on_identity_changed, resolver, error);
     if (resolver->revalidator == NULL)
         return fail("revalidation", error);
-    return true;
+    return exporter_init(&resolver->exporter, resolver->loop, resolver->start, resolver->revalidator, update_figures,
+                         resolver) ||
+           fail("metrics", "out of memory");
 }
 
 static void init_watchers(struct resolver *resolver)
@@ -297,13 +289,14 @@ int resolver_run(const struct resolver_start *start)
     if (!start_threads(&resolver))
         return RESOLVER_EXIT_FAILED;
     if (start->take_over)
-        order_workers(&resolver, RESOLVER_TAKE_OVER);
+        take_over(&resolver);
     report(&resolver, RESOLVER_SERVING);
     revalidator_start(resolver.revalidator);
     ev_run(resolver.loop, 0);
     metric_set(resolver.metrics, heartbeat_ms, 0);
     for (unsigned i = 0; i < resolver.worker_count; i++)
         worker_join(&resolver.workers[i]);
+    exporter_close(&resolver.exporter);
     revalidator_destroy(resolver.revalidator);
     cache_close(resolver.cache);
     quota_destroy(resolver.quota);

@@ -18,7 +18,10 @@ uint64_t clock_us(void);
 /* Whole seconds of CLOCK_MONOTONIC; 32 bits last 136 years of uptime. */
 uint32_t clock_seconds(void);
 
-/* Seconds since 1970 (CLOCK_REALTIME). Only for certificate dates and log lines. */
+/* Seconds since 1970 (CLOCK_REALTIME). Only for certificate dates, log lines, and timestamps that others read. */
 int64_t clock_wall_seconds(void);
+
+/* Milliseconds of the same. */
+int64_t clock_wall_ms(void);
 
 #endif

@@ -24,7 +24,7 @@ struct revalidator *revalidator_create(const struct config *config, struct ev_lo
 void revalidator_start(struct revalidator *revalidator);
 void revalidator_destroy(struct revalidator *revalidator);
 
-/* Has every zone's upstream at least one usable address? (DESIGN: readiness.) */
-bool revalidator_ready(const struct revalidator *revalidator);
+/* The first zone whose upstream has no usable address; NULL: there is none, so this generation is ready. */
+const struct zone_config *revalidator_lacks(const struct revalidator *revalidator);
 
 #endif

@@ -129,4 +129,7 @@ bool tls_certificate_name(const struct tls_certificate *leaf, size_t index, char
 /* Once per process, before anything else here. False: wolfSSL did not start. */
 bool tls_global_init(void);
 
+/* The version of wolfSSL. */
+const char *tls_library_version(void);
+
 #endif

@@ -16,10 +16,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A thread without a turn for so long hangs. Its loops turn at least once a second; with a check every half second a
- * stopped resolver is gone after 3.5 s, and replaced within 5. */
-#define HEARTBEAT_LIMIT_MS 3000
-
 enum generation_state {
     GENERATION_NONE,    /* no process, and its slot of the status page has no writer */
     GENERATION_LOADING, /* forked, has not reported yet */

@@ -1,4 +1,5 @@
-/* sockets.h - the listening sockets: one UDP and one TCP socket for each listen address and worker.
+/* sockets.h - the listening sockets: one UDP and one TCP socket for each listen address and worker, and one TCP socket for
+ * each metrics address.
  *
  * Life: sockets_prepare() makes what a configuration wants, and takes over from the set in use what both want;
  *       sockets_activate() binds the new ones, so that the kernel gives them queries; sockets_retire() takes those
@@ -24,6 +25,8 @@ struct sockets {
     struct listen_sockets listens[CONFIG_LISTENS];
     size_t count;
     size_t workers;
+    struct metrics_socket metrics[CONFIG_LISTENS]; /* the metrics port's: one an address, HTTP over TCP */
+    size_t metrics_count;
 };
 
 /* Fills next with what config wants; an address and worker that current has too keeps its socket. New addresses are

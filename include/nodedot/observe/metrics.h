@@ -106,6 +106,10 @@
     H(hit_duration, "hit_duration_seconds", "Time to answer a query that was answered at once") \
     H(miss_duration, "miss_duration_seconds", "Time to answer a query that waited for an upstream")
 
+/* A thread without a turn for so long hangs. Its loops turn at least once a second; with a check every half second a
+ * stopped resolver is gone after 3.5 s, and replaced within 5. */
+#define HEARTBEAT_LIMIT_MS 3000
+
 #define METRIC_FIELD(name, kind, family, labels, help) _Atomic uint64_t name;
 #define HISTOGRAM_FIELD(name, family, help)            struct histogram name;
 struct metrics {
@@ -126,7 +130,8 @@ struct metrics {
 
 enum identity_state { IDENTITY_UNVERIFIED, IDENTITY_VALID, IDENTITY_MISMATCH, IDENTITY_UNREACHABLE };
 
-/* One upstream address of one generation. The first two members are set before threads start. */
+/* One upstream address of one generation. The first two members are set before threads start. What is counted goes on where
+ * the row of the same address in the generation before in this slot ended; so the sum over both slots never goes back. */
 struct address_status {
     char upstream[CONFIG_NAME];
     struct endpoint endpoint;
@@ -138,9 +143,10 @@ struct address_status {
     _Atomic int64_t not_after;     /* wall seconds: earliest end of a certificate in the proved chain; 0: unknown */
     _Atomic uint32_t pins_matched; /* bit i: pin i of the group matched at the last proof */
     _Atomic uint32_t rtt_us;       /* smoothed */
+    _Atomic uint64_t connections;  /* ready now */
+    /* counted, from here on */
     _Atomic uint64_t queries, answers, failures;
-    _Atomic uint64_t timeouts;    /* askings that were still without an answer when the flight asked again or ended */
-    _Atomic uint64_t connections; /* ready now */
+    _Atomic uint64_t timeouts; /* askings that were still without an answer when the flight asked again or ended */
     _Atomic uint64_t connects, connect_failures;
     _Atomic uint64_t handshakes_full, handshakes_resumed;
     _Atomic uint64_t mismatches;     /* handshakes that did not prove the identity */
@@ -171,6 +177,7 @@ struct process_status {
 
 struct status_slot {
     struct metrics threads[STATUS_THREADS]; /* workers first, then the control thread */
+    _Atomic uint32_t rows_version;          /* odd while rows are moved */
     _Atomic uint32_t address_count;
     struct address_status addresses[STATUS_ADDRESSES];
     _Atomic uint32_t upstream_count;
@@ -182,6 +189,7 @@ struct status_page {
     uint64_t magic;
     uint64_t size;
     char version[32];
+    char wolfssl[16]; /* version of the TLS library */
     /* written by the supervisor */
     _Atomic uint64_t started_ms;
     _Atomic uint32_t supervisor_pid;
@@ -215,6 +223,14 @@ uint64_t metric_sum(const struct status_page *page, const struct metric_info *in
 /* Sets what a generation before left in the gauges of a slot to 0. For the first thread of a new one, before the
  * others. */
 void metrics_reset_gauges(struct status_slot *slot);
+
+/* Makes the rows of a new generation: one for each address and each group, in the order of the configuration. For the first
+ * thread, as above. False: no memory. */
+bool metrics_begin_rows(struct status_slot *slot, const struct config *config);
+
+/* The row of this upstream and address in slot, at best at index; NULL: there is none. */
+const struct address_status *metrics_find_row(const struct status_slot *slot, const struct address_status *like,
+                                              uint32_t index);
 
 const char *identity_state_name(enum identity_state state);
 

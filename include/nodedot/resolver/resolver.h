@@ -42,10 +42,17 @@ struct listen_sockets {
     int tcp[CONFIG_WORKERS]; /* listening */
 };
 
+/* That of one metrics address, bound and listening. */
+struct metrics_socket {
+    struct endpoint endpoint;
+    int fd;
+};
+
 struct resolver_start {
     const struct config *config;
-    const struct listen_sockets *sockets; /* config->listen_count entries */
-    int channel;                          /* resolver's end */
+    const struct listen_sockets *sockets;         /* config->listen_count entries */
+    const struct metrics_socket *metrics_sockets; /* config->metrics_listen_count entries */
+    int channel;                                  /* resolver's end */
     uint64_t generation;
     unsigned slot;              /* of the status page */
     struct status_page *status; /* mapped, shared */

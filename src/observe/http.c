@@ -1,0 +1,376 @@
+#include "nodedot/observe/http.h"
+
+#include "nodedot/base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Connections accepted in one turn of the loop, which others use as well; fewer than there may be, so that one that has
+ * just come has its turn before a flood pushes it out. */
+#define HTTP_ACCEPTS 4
+/* How often time limits are looked at while there are connections. */
+#define HTTP_SWEEP_S 1.
+
+struct status_line {
+    unsigned code;
+    const char *phrase;
+};
+
+static const struct status_line status_lines[] = {
+    {200, "OK"},
+    {REQUEST_BAD, "Bad Request"},
+    {REQUEST_NOT_FOUND, "Not Found"},
+    {REQUEST_BAD_METHOD, "Method Not Allowed"},
+    {REQUEST_WITH_CONTENT, "Content Too Large"},
+    {REQUEST_TOO_LARGE, "Request Header Fields Too Large"},
+    {503, "Service Unavailable"},
+    {REQUEST_BAD_VERSION, "HTTP Version Not Supported"},
+};
+
+static void answer_request(struct http_connection *c);
+
+/* ---- connections ---- */
+
+static void watch(struct http_connection *c, int events)
+{
+    ev_io_stop(c->server->loop, &c->io);
+    ev_io_set(&c->io, c->io.fd, events);
+    ev_io_start(c->server->loop, &c->io);
+}
+
+static void enter(struct http_connection *c, enum http_state state, uint64_t limit_ms)
+{
+    c->state = state;
+    c->since_ms = clock_ms();
+    c->until_ms = c->since_ms + limit_ms;
+    watch(c, state == HTTP_ANSWERING ? EV_WRITE : EV_READ);
+}
+
+static void release_page(struct http_connection *c)
+{
+    if (c->page != NULL)
+        pool_release(&c->server->pages, c->page);
+    c->page = NULL;
+}
+
+static void close_connection(struct http_connection *c)
+{
+    ev_io_stop(c->server->loop, &c->io);
+    close(c->io.fd);
+    release_page(c);
+    c->state = HTTP_FREE;
+}
+
+/* The peer may have more to say that nobody reads; closing at once would answer that with a reset, which could destroy the
+ * answer on its way. */
+static void linger(struct http_connection *c)
+{
+    shutdown(c->io.fd, SHUT_WR);
+    enter(c, HTTP_LINGERING, HTTP_LINGER_MS);
+}
+
+/* Of those in this state, or of those of them that hold a page, the one that has done nothing for longest; NULL: there is
+ * none. */
+static struct http_connection *oldest(struct http_server *server, enum http_state state, bool with_page)
+{
+    struct http_connection *found = NULL;
+
+    for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
+        if (c->state == state && (c->page != NULL || !with_page) && (found == NULL || c->since_ms < found->since_ms))
+            found = c;
+    }
+    return found;
+}
+
+/* ---- answers ---- */
+
+static const char *phrase_of(unsigned code)
+{
+    size_t i = 0;
+
+    while (status_lines[i].code != code)
+        i++;
+    return status_lines[i].phrase;
+}
+
+static const char *type_of(const struct request *request, unsigned status)
+{
+    if (status != 200 || request->path != REQUEST_METRICS)
+        return "text/plain; charset=utf-8";
+    return exposition_content_type(request->format);
+}
+
+/* Puts the header before the content, which begins HTTP_HEADER octets into the buffer, so that both leave in one write. */
+static void put_header(struct http_connection *c, const struct request *request, char *buffer, unsigned status,
+                       size_t content)
+{
+    char header[HTTP_HEADER];
+    int size =
+        snprintf(header, sizeof header,
+                 "HTTP/1.1 %u %s\r\n"
+                 "Content-Type: %s\r\n"
+                 "Content-Length: %zu\r\n"
+                 "Cache-Control: no-store\r\n"
+                 "%s"
+                 "Connection: %s\r\n"
+                 "\r\n",
+                 status, phrase_of(status), type_of(request, status), content,
+                 status == REQUEST_BAD_METHOD ? "Allow: GET, HEAD\r\n" : "", c->keep_alive ? "keep-alive" : "close");
+
+    memcpy(buffer + HTTP_HEADER - size, header, (size_t)size);
+    c->write = buffer + HTTP_HEADER - size;
+    c->left = (size_t)size + (request->head ? 0 : content);
+}
+
+/* A page: one that is free, or that of the slowest reader, who must be cut off before anybody else waits. */
+static char *take_page(struct http_server *server)
+{
+    char *page = pool_take(&server->pages);
+
+    if (page != NULL)
+        return page;
+    close_connection(oldest(server, HTTP_ANSWERING, true));
+    return pool_take(&server->pages);
+}
+
+static void begin_answer(struct http_connection *c, const struct request *request)
+{
+    struct http_server *server = c->server;
+    bool is_page = request->status == REQUEST_OK && request->path == REQUEST_METRICS;
+    char *buffer = c->answer;
+    size_t capacity = HTTP_SHORT - HTTP_HEADER;
+    unsigned status = request->status;
+    size_t size;
+
+    if (is_page) {
+        buffer = c->page = take_page(server);
+        capacity = server->page_size;
+    }
+    if (status == REQUEST_OK)
+        size = server->content(server->owner, request, buffer + HTTP_HEADER, capacity, &status);
+    else
+        size = (size_t)snprintf(buffer + HTTP_HEADER, capacity, "%s\n", phrase_of(status));
+    c->keep_alive = request->keep_alive && server->accepting;
+    put_header(c, request, buffer, status, size);
+    enter(c, HTTP_ANSWERING, HTTP_ANSWER_MS);
+}
+
+static void write_answer(struct http_connection *c)
+{
+    ssize_t n = send(c->io.fd, c->write, c->left, MSG_NOSIGNAL);
+
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            close_connection(c);
+        return;
+    }
+    c->write += n;
+    c->left -= (size_t)n;
+    if (c->left > 0)
+        return;
+    release_page(c);
+    if (!c->keep_alive) {
+        linger(c);
+        return;
+    }
+    enter(c, HTTP_READING, c->in_used > 0 ? HTTP_REQUEST_MS : HTTP_IDLE_MS);
+    answer_request(c);
+}
+
+/* ---- requests ---- */
+
+/* Answers the request in the buffer, if it is whole. What was sent behind it waits: writing comes first. */
+static void answer_request(struct http_connection *c)
+{
+    struct request request;
+
+    if (c->in_used == 0 || !request_parse(c->in, c->in_used, &request))
+        return;
+    c->in_used -= request.size;
+    memmove(c->in, c->in + request.size, c->in_used);
+    begin_answer(c, &request);
+}
+
+static void read_request(struct http_connection *c)
+{
+    ssize_t n = recv(c->io.fd, c->in + c->in_used, REQUEST_MAX - c->in_used, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        close_connection(c);
+        return;
+    }
+    if (c->in_used == 0)
+        enter(c, HTTP_READING, HTTP_REQUEST_MS); /* the clock of a request starts with its first octet */
+    c->in_used += (size_t)n;
+    answer_request(c);
+}
+
+static void read_and_forget(struct http_connection *c)
+{
+    ssize_t n = recv(c->io.fd, c->in, REQUEST_MAX, 0);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        close_connection(c);
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct http_connection *c = io->data;
+
+    (void)loop, (void)revents;
+    switch (c->state) {
+    case HTTP_READING:
+        read_request(c);
+        break;
+    case HTTP_ANSWERING:
+        write_answer(c);
+        break;
+    case HTTP_LINGERING:
+        read_and_forget(c);
+        break;
+    case HTTP_FREE:
+        break;
+    }
+}
+
+/* ---- accepting ---- */
+
+/* There is always one: a newcomer is worth more than who says nothing, and that more than a slow reader. */
+static struct http_connection *make_room(struct http_server *server)
+{
+    struct http_connection *c = oldest(server, HTTP_FREE, false);
+
+    if (c != NULL)
+        return c;
+    c = oldest(server, HTTP_LINGERING, false);
+    if (c == NULL)
+        c = oldest(server, HTTP_READING, false);
+    if (c == NULL)
+        c = oldest(server, HTTP_ANSWERING, false);
+    close_connection(c);
+    return c;
+}
+
+static void begin_connection(struct http_server *server, int fd)
+{
+    struct http_connection *c = make_room(server);
+
+    c->server = server;
+    c->in_used = 0;
+    ev_io_init(&c->io, on_io, fd, EV_READ);
+    c->io.data = c;
+    enter(c, HTTP_READING, HTTP_IDLE_MS);
+    if (!ev_is_active(&server->sweep))
+        ev_timer_again(server->loop, &server->sweep);
+}
+
+static void set_accepting(struct http_server *server, bool accepting)
+{
+    for (size_t i = 0; i < server->accept_count; i++) {
+        if (accepting)
+            ev_io_start(server->loop, &server->accepts[i]);
+        else
+            ev_io_stop(server->loop, &server->accepts[i]);
+    }
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct http_server *server = io->data;
+
+    (void)loop, (void)revents;
+    for (int i = 0; i < HTTP_ACCEPTS; i++) {
+        int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0) {
+            begin_connection(server, fd);
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            /* No descriptor is free: who waits would wake us again and again. on_sweep() goes on. */
+            set_accepting(server, false);
+            ev_timer_again(server->loop, &server->sweep);
+        }
+        return;
+    }
+}
+
+/* Runs only while there is somebody to look after. */
+static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct http_server *server = timer->data;
+    uint64_t now = clock_ms();
+    bool open = false;
+
+    (void)revents;
+    for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
+        if (c->state != HTTP_FREE && c->until_ms <= now)
+            close_connection(c);
+        open = open || c->state != HTTP_FREE;
+    }
+    if (server->accepting)
+        set_accepting(server, true); /* nothing happens where it was not paused */
+    if (!open)
+        ev_timer_stop(loop, timer);
+}
+
+/* ---- life ---- */
+
+bool http_init(struct http_server *server, struct ev_loop *loop, size_t page_size, http_content *content, void *owner)
+{
+    memset(server, 0, sizeof *server);
+    server->loop = loop;
+    server->content = content;
+    server->owner = owner;
+    server->page_size = page_size;
+    ev_timer_init(&server->sweep, on_sweep, 0., HTTP_SWEEP_S);
+    server->sweep.data = server;
+    server->connections = calloc(HTTP_CONNECTIONS, sizeof(struct http_connection));
+    return server->connections != NULL && pool_init(&server->pages, HTTP_PAGES, HTTP_HEADER + page_size);
+}
+
+void http_add(struct http_server *server, int fd)
+{
+    ev_io *accept = &server->accepts[server->accept_count++];
+
+    ev_io_init(accept, on_accept, fd, EV_READ);
+    accept->data = server;
+}
+
+void http_start(struct http_server *server)
+{
+    server->accepting = true;
+    set_accepting(server, true);
+}
+
+void http_drain(struct http_server *server)
+{
+    server->accepting = false;
+    set_accepting(server, false);
+    for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
+        c->keep_alive = false;
+        if (c->state == HTTP_READING)
+            close_connection(c);
+    }
+}
+
+void http_close(struct http_server *server)
+{
+    if (server->connections == NULL)
+        return;
+    set_accepting(server, false);
+    ev_timer_stop(server->loop, &server->sweep);
+    for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
+        if (c->state != HTTP_FREE)
+            close_connection(c);
+    }
+    pool_reset(&server->pages);
+    free(server->connections);
+    server->connections = NULL;
+}
