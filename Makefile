@@ -86,14 +86,14 @@ ifeq ($(SANITIZE),)
 MODE      = $(FORTIFY) $(HARDENING) -fPIE
 LINK_MODE = $(if $(filter 0,$(STATIC)),-pie,-static-pie)
 else
-MODE      = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+MODE      = -DNODEDOT_SANITIZED -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
 LINK_MODE = -fsanitize=$(SANITIZE) -pie
 endif
 
 COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
 	-pthread $(CFLAGS)
 LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
-LIBS    = -lwolfssl -lev -linih -lm
+LIBS    = -lwolfssl -lev -linih -lseccomp -lm
 
 # ---- Build -----------------------------------------------------------------------------------------------------------
 

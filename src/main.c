@@ -5,6 +5,7 @@
  *  main.c                   commands and their options
  *
  *  node/supervisor.c        keeps one generation of the resolver alive; owns what must outlive it
+ *  node/privileges.c        what the supervisor may do
  *  node/generation.c        one resolver process as the supervisor sees it
  *  node/sockets.c           the listening sockets
  *  node/address.c           the listen addresses on the node
@@ -16,6 +17,8 @@
  *
  *  resolver/resolver.c      one generation: what runs in a forked process
  *  resolver/sandbox.c       gives up what a resolver does not need
+ *  resolver/landlock.c      no files, no other ports
+ *  resolver/filter.c        no other system calls
  *  resolver/exporter.c      what the metrics port answers
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         a query's life, from admission to answer
@@ -76,11 +79,13 @@
  *  base/base64.c            base64
  *  base/hash.c              keyed hash
  *  base/random.c            unpredictable numbers
+ *  base/capability.c        gives up the rights of root
  *  base/clock.c             monotonic and wall time
  */
 #include "nodedot/config/config.h"
 #include "nodedot/forward/pin.h"
 #include "nodedot/forward/tls.h"
+#include "nodedot/node/privileges.h"
 #include "nodedot/node/supervisor.h"
 
 #include <getopt.h>
@@ -157,8 +162,13 @@ static int load(const struct config_source *source)
 
 static int run(const struct command_line *line)
 {
-    int status = load(&line->source);
+    int result = privileges_begin();
 
+    if (result < 0) {
+        fprintf(stderr, "nodedot: cannot give up privileges: %s\n", strerror(-result));
+        return EXIT_FAILED;
+    }
+    int status = load(&line->source);
     return status == EXIT_DONE ? supervisor_run(&line->source, &config) : status;
 }
 

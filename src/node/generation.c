@@ -274,6 +274,8 @@ static void log_end(const struct generation *generation, int wait_status)
 
     if (generation->state == GENERATION_KILLED || (told && wait_status == 0))
         log_info(message, number, pid);
+    else if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGSYS)
+        log_warn(message, number, pid, log_s("reason", "killed by the system-call filter"));
     else if (WIFSIGNALED(wait_status))
         log_warn(message, number, pid, log_n("signal", WTERMSIG(wait_status)));
     else

@@ -4,6 +4,7 @@
 #include "nodedot/cache/cache.h"
 #include "nodedot/node/address.h"
 #include "nodedot/node/generation.h"
+#include "nodedot/node/privileges.h"
 #include "nodedot/node/probes.h"
 #include "nodedot/node/shared.h"
 #include "nodedot/node/sockets.h"
@@ -740,6 +741,11 @@ static int run(struct supervisor *s)
 
     if (!set_up(s, error)) {
         log_error("cannot start", log_s("reason", error));
+        return 1;
+    }
+    int result = privileges_settle(s->setup.config);
+    if (result < 0) {
+        log_error("cannot start", log_s("reason", strerror(-result)));
         return 1;
     }
     sockets_log_buffers(&s->setup.sockets);

@@ -283,7 +283,7 @@ int resolver_run(const struct resolver_start *start)
         fail("tls", "wolfSSL does not start");
         return RESOLVER_EXIT_FAILED;
     }
-    if (!init_shared(&resolver) || !init_workers(&resolver) || !sandbox_enter(start->config->user))
+    if (!init_shared(&resolver) || !init_workers(&resolver) || !sandbox_enter(start->config))
         return RESOLVER_EXIT_FAILED;
     init_watchers(&resolver);
     if (!start_threads(&resolver))

@@ -1,6 +1,9 @@
 #include "nodedot/resolver/sandbox.h"
 
+#include "nodedot/base/capability.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/resolver/filter.h"
+#include "nodedot/resolver/landlock.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -9,8 +12,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Capabilities are numbered from 0; the kernel refuses the first number that it does not know. */
-#define CAPABILITIES_MAX 64
+#ifdef NODEDOT_SANITIZED
+#define CONFINED false
+#else
+#define CONFINED true
+#endif
 
 void sandbox_raise_limits(void)
 {
@@ -28,35 +34,72 @@ static bool fail(const char *what)
     return false;
 }
 
-/* Without CAP_SETPCAP the bounding set stays; no_new_privs keeps it from being of use. */
-static void drop_bounding_set(void)
-{
-    for (unsigned long i = 0; i < CAPABILITIES_MAX; i++) {
-        if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-            return;
-    }
-}
-
 static bool become(uint32_t user)
 {
-    drop_bounding_set();
     if (setgroups(0, NULL) < 0)
         return fail("setgroups");
     if (setresgid(user, user, user) < 0)
         return fail("setresgid");
-    /* Leaving uid 0 with all three clears the permitted, effective and ambient sets (capabilities(7)). */
     if (setresuid(user, user, user) < 0)
         return fail("setresuid");
     return true;
 }
 
-bool sandbox_enter(uint32_t user)
+/* Also for one that was not started by root: a service manager may have given it the right to low ports. */
+static bool drop_capabilities(void)
 {
-    if (geteuid() == 0 && !become(user))
+    int result = capabilities_keep(0);
+
+    errno = -result;
+    return result == 0 || fail("capabilities");
+}
+
+static size_t upstream_ports(const struct config *config, uint16_t ports[CONFIG_UPSTREAMS * CONFIG_ADDRESSES])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < config->upstream_count; i++)
+        for (size_t j = 0; j < config->upstreams[i].address_count; j++)
+            ports[count++] = endpoint_port(&config->upstreams[i].addresses[j]);
+    return count;
+}
+
+static void enter_landlock(const struct config *config)
+{
+    uint16_t ports[CONFIG_UPSTREAMS * CONFIG_ADDRESSES];
+    int version = landlock_enter(ports, upstream_ports(config, ports));
+
+    if (version > 0)
+        log_debug("Landlock keeps the resolver off files", log_n("version", version));
+    else if (version == 0)
+        log_debug("this kernel has no Landlock, or it is switched off");
+    else
+        log_warn("Landlock cannot be used", log_s("reason", strerror(-version)));
+}
+
+static void enter_filter(const struct config *config)
+{
+    int result = filter_enter(config->dnstap[0] != '\0');
+
+    if (result == 0)
+        log_debug("the system-call filter is at work");
+    else
+        log_warn("no system-call filter: the resolver runs without", log_s("reason", strerror(-result)));
+}
+
+bool sandbox_enter(const struct config *config)
+{
+    if (geteuid() == 0 && !become(config->user))
+        return false;
+    if (!drop_capabilities())
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return fail("no_new_privs");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return fail("dumpable");
+    if (CONFINED) {
+        enter_landlock(config);
+        enter_filter(config);
+    }
     return true;
 }

@@ -179,7 +179,7 @@ class Nodedot:
 
     def check_log(self):
         if not self.faults_expected:
-            found = re.search(r"(?m)^.*(Sanitizer|runtime error:).*$", self.log())
+            found = re.search(r"(?m)^.*(Sanitizer|runtime error:|system-call filter\b(?! is at work)).*$", self.log())
             assert not found, f"{found.group(0)}\n{self.log()}"
 
     # Looking inside -----------------------------------------------------------------------------------------------------
