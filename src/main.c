@@ -22,6 +22,8 @@
  *  resolver/exporter.c      what the metrics port answers
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         a query's life, from admission to answer
+ *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
+ *  resolver/popular.c       the names that are asked for most
  *  resolver/admission.c     may this client ask, and how much?
  *  resolver/share.c         who gives way when too many queries wait
  *  resolver/local.c         names that are answered here and never forwarded

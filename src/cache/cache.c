@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define CACHE_MAGIC 0x6e6f6465646f7401ull /* "nodedot", layout 1 */
+#define CACHE_MAGIC 0x6e6f6465646f7402ull /* "nodedot", layout 2 */
 #define CACHE_LINE  64
 /* Writers of 16 shards seldom meet. A shard has at least CACHE_MIN_SIZE, or the largest message would not fit. */
 #define SHARDS_MAX 16
@@ -22,6 +22,8 @@
 #define TTL_BATCH 64
 /* An answer in use is worth asking for again in this part of its life. */
 #define PREFETCH_PART 10
+/* Failures in a row that are told apart: more do not make the memory of them longer. */
+#define FAILURES_COUNTED 4
 
 /* In front of the mapping. Never changes after cache_format(). */
 struct cache_header {
@@ -43,6 +45,13 @@ struct shard {
     struct ring ring;
 };
 
+/* What may change in a record while others read it: one word. */
+struct record_notes {
+    uint32_t failed_at;  /* second of a failure: of this one, or of a refresh when the answer was stale; 0: none */
+    uint32_t claimed_at; /* second in which somebody began to refresh it; 0: nobody did */
+};
+_Static_assert(sizeof(struct record_notes) == sizeof(uint64_t), "notes are read and changed as one word");
+
 /* A record of the ring: this, the message (whose question is the key), the positions of its TTLs (uint16_t each). */
 struct record {
     uint32_t stored_at;
@@ -53,8 +62,11 @@ struct record {
     uint32_t kind : 2;
     uint32_t dnssec_ok : 1;
     uint32_t checking_disabled : 1;
+    uint32_t failures : 4; /* of a failure: how many there were before it */
+    struct record_notes notes;
 };
-_Static_assert(sizeof(struct record) == 16, "the message is copied in whole words");
+_Static_assert(sizeof(struct record) == 24 && offsetof(struct record, notes) % 8 == 0,
+               "notes and message are copied in whole words");
 
 #define RECORD_MAX (sizeof(struct record) + MESSAGE_MAX_OCTETS + MESSAGE_MAX_RECORDS * sizeof(uint16_t))
 
@@ -242,10 +254,20 @@ static bool candidate_read(const struct ring_cursor *cursor, const struct cache_
     return ring_copy(cursor, sizeof(*record), out, wanted) && question_matches(out, wanted, key->question);
 }
 
-/* Seconds since it was stored. A writer's clock may have turned a moment before the reader looked at its own. */
+/* A writer's clock may have turned a moment before the reader looked at its own. */
+static uint32_t seconds_since(uint32_t then, uint32_t now)
+{
+    return (int32_t)(now - then) < 0 ? 0 : now - then;
+}
+
 static uint32_t record_age(const struct record *record, uint32_t now)
 {
-    return (int32_t)(now - record->stored_at) < 0 ? 0 : now - record->stored_at;
+    return seconds_since(record->stored_at, now);
+}
+
+static bool record_is_claimed(const struct record *record, uint32_t now)
+{
+    return record->notes.claimed_at != 0 && seconds_since(record->notes.claimed_at, now) < CACHE_CLAIM;
 }
 
 static bool record_is_fresh(const struct record *record, uint32_t now)
@@ -285,14 +307,19 @@ static bool ttls_lower(const struct ring_cursor *cursor, const struct record *re
     return true;
 }
 
-static void hit_fill(struct cache_hit *hit, const struct record *record, uint32_t age, bool used)
+static void hit_fill(struct cache_hit *hit, const struct record *record, uint32_t now, bool used)
 {
+    uint32_t age = record_age(record, now);
+
     hit->size = record->message_size;
     hit->kind = record->kind;
     hit->stale = age >= record->life;
+    hit->life = record->life;
     hit->ttl_left = hit->stale ? 0 : record->life - age;
-    hit->prefetch_due =
-        used && !hit->stale && hit->kind != CACHE_FAILURE && hit->ttl_left <= record->life / PREFETCH_PART;
+    hit->failed_at = record->notes.failed_at;
+    hit->claimed = record_is_claimed(record, now);
+    hit->prefetch_due = used && !hit->stale && !hit->claimed && hit->kind != CACHE_FAILURE &&
+                        hit->ttl_left <= record->life / PREFETCH_PART;
 }
 
 static bool lookup(struct cache *cache, const struct cache_key *key, uint32_t now, uint32_t stale_ttl, uint8_t *out,
@@ -312,7 +339,7 @@ static bool lookup(struct cache *cache, const struct cache_key *key, uint32_t no
     if (record.message_size > capacity || !record_is_servable(&record, now) || (stale && stale_ttl == 0) ||
         !ttls_lower(&cursor, &record, out, age, stale ? stale_ttl : 0))
         return false;
-    hit_fill(hit, &record, age, use && ring_mark_used(&cursor));
+    hit_fill(hit, &record, now, use && ring_mark_used(&cursor));
     return true;
 }
 
@@ -328,7 +355,7 @@ bool cache_read_back(struct cache *cache, const struct cache_key *key, uint32_t 
     return lookup(cache, key, now, 0, out, capacity, hit, false);
 }
 
-/* Finds the key's record for a writer. */
+/* Finds the key's record, and leaves its message where it is. */
 static bool record_find(const struct ring *ring, const struct cache_key *key, struct ring_cursor *cursor,
                         struct record *record)
 {
@@ -339,6 +366,45 @@ static bool record_find(const struct ring *ring, const struct cache_key *key, st
         if (candidate_read(cursor, key, record, start, MESSAGE_HEADER + key->question->qname.length + 4u))
             return true;
     return false;
+}
+
+bool cache_peek(const struct cache *cache, const struct cache_key *key, uint32_t now, struct cache_hit *hit)
+{
+    struct ring_cursor cursor;
+    struct record record;
+
+    if (!record_find(&cache->shards[shard_number(cache, key->hash)].ring, key, &cursor, &record) ||
+        !record_is_servable(&record, now))
+        return false;
+    hit_fill(hit, &record, now, false);
+    return true;
+}
+
+static void record_set_notes(const struct ring_cursor *cursor, const struct record_notes *notes)
+{
+    uint64_t word;
+
+    memcpy(&word, notes, sizeof(word));
+    ring_set_word(cursor, offsetof(struct record, notes), word);
+}
+
+bool cache_claim(struct cache *cache, const struct cache_key *key, uint32_t now)
+{
+    struct shard *shard = &cache->shards[shard_number(cache, key->hash)];
+    struct ring_cursor cursor;
+    struct record record;
+    bool claimed = false;
+
+    if (!shard_lock(shard, STORE_TRIES, 0))
+        return false;
+    if (record_find(&shard->ring, key, &cursor, &record) && record.kind != CACHE_FAILURE &&
+        record_is_servable(&record, now) && !record_is_claimed(&record, now)) {
+        record.notes.claimed_at = now;
+        record_set_notes(&cursor, &record.notes);
+        claimed = true;
+    }
+    shard_unlock(shard);
+    return claimed;
 }
 
 /* For ring_append(): an answer that is still fresh. */
@@ -353,20 +419,19 @@ static bool is_fresh_answer(void *context, const uint8_t *octets, size_t size)
     return record.kind != CACHE_FAILURE && record_is_fresh(&record, *now);
 }
 
-/* Puts cache->record of size octets under the key. A failure must not replace what can still be served. */
-static bool record_put(struct cache *cache, const struct cache_key *key, size_t size, bool is_failure, uint32_t now)
+/* Puts cache->record of size octets under the key. Takes and gives back the shard's mutex. */
+static bool record_put(struct cache *cache, const struct cache_key *key, size_t size, uint32_t now)
 {
     struct shard *shard = &cache->shards[shard_number(cache, key->hash)];
     struct ring_cursor older;
     struct record found;
-    bool exists, stored = false;
+    bool exists, stored;
 
     if (!shard_lock(shard, STORE_TRIES, 0))
         return false;
     exists = record_find(&shard->ring, key, &older, &found);
-    if (!is_failure || !exists || found.kind == CACHE_FAILURE || !record_is_servable(&found, now))
-        stored = ring_append(&shard->ring, key->hash, cache->record, size, exists ? &older : NULL, is_fresh_answer,
-                             &now, cache->scratch);
+    stored = ring_append(&shard->ring, key->hash, cache->record, size, exists ? &older : NULL, is_fresh_answer, &now,
+                         cache->scratch);
     shard_unlock(shard);
     return stored;
 }
@@ -455,25 +520,88 @@ bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t
     question_write(copy + MESSAGE_HEADER, key->question);
     ttls_clamp(copy, ttl_offsets, info->ttl_count, least, most);
     memcpy(cache->record + ttl_offsets_at(&record), ttl_offsets, info->ttl_count * sizeof(*ttl_offsets));
-    return record_put(cache, key, ttl_offsets_at(&record) + info->ttl_count * sizeof(*ttl_offsets), false, now);
+    return record_put(cache, key, ttl_offsets_at(&record) + info->ttl_count * sizeof(*ttl_offsets), now);
 }
 
-bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t ttl, uint32_t now)
+/* What to remember of a question that failed now, when found is what there is about it (NULL: nothing): the failure, that
+ * has been going on if there was one a short while ago that still counts. */
+static struct record failure_record(const struct cache_key *key, const struct record *found, uint32_t forgiven,
+                                    uint32_t now)
 {
-    uint8_t *message = cache->record + sizeof(struct record);
     struct record record = {.stored_at = now,
                             .message_size = (uint16_t)(MESSAGE_HEADER + key->question->qname.length + 4),
-                            .life = ttl_clamp(ttl, CACHE_FAILURE_TTL_MIN, CACHE_FAILURE_TTL_MAX) & 0xffffff,
                             .kind = CACHE_FAILURE,
                             .dnssec_ok = key->dnssec_ok,
-                            .checking_disabled = key->checking_disabled};
+                            .checking_disabled = key->checking_disabled,
+                            .notes.failed_at = now};
+    uint32_t life = CACHE_FAILURE_TTL;
 
-    memcpy(cache->record, &record, sizeof(record));
+    if (found != NULL && found->kind == CACHE_FAILURE && found->notes.failed_at > forgiven &&
+        record_age(found, now) < (uint32_t)found->life + CACHE_FAILURE_AGAIN)
+        record.failures = found->failures < FAILURES_COUNTED ? (found->failures + 1) & 0xf : FAILURES_COUNTED;
+    life = smaller(life << record.failures, CACHE_FAILURE_TTL_MAX);
+    record.life = life & 0xffffff;
+    return record;
+}
+
+static void failure_write(uint8_t *out, const struct cache_key *key, const struct record *record)
+{
+    uint8_t *message = out + sizeof(*record);
+
+    memcpy(out, record, sizeof(*record));
     memset(message, 0, MESSAGE_HEADER);
-    wire_put_u16(message + 2, MESSAGE_QR | MESSAGE_RD | MESSAGE_RA | RCODE_SERVFAIL);
-    wire_put_u16(message + 4, 1);
+    wire_put_u16(message + MESSAGE_FLAGS_AT, MESSAGE_QR | MESSAGE_RD | MESSAGE_RA | RCODE_SERVFAIL);
+    wire_put_u16(message + MESSAGE_QDCOUNT_AT, 1);
     question_write(message + MESSAGE_HEADER, key->question);
-    return record_put(cache, key, sizeof(record) + record.message_size, true, now);
+}
+
+/* Notes in what can still be served that its refresh failed. A fresh answer needs none yet: who begins to refresh it
+ * claims it, and so it is not asked for at every hit. */
+static void failure_note(const struct ring_cursor *cursor, struct record *found, uint32_t now)
+{
+    if (record_is_fresh(found, now))
+        return;
+    found->notes.failed_at = now;
+    record_set_notes(cursor, &found->notes);
+}
+
+bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t forgiven, uint32_t now)
+{
+    struct shard *shard = &cache->shards[shard_number(cache, key->hash)];
+    struct ring_cursor older;
+    struct record found, record;
+    bool exists, stored = false;
+
+    if (!shard_lock(shard, STORE_TRIES, 0))
+        return false;
+    exists = record_find(&shard->ring, key, &older, &found);
+    if (exists && found.kind != CACHE_FAILURE && record_is_servable(&found, now)) {
+        failure_note(&older, &found, now);
+    } else {
+        record = failure_record(key, exists ? &found : NULL, forgiven, now);
+        failure_write(cache->record, key, &record);
+        stored = ring_append(&shard->ring, key->hash, cache->record, sizeof(record) + record.message_size,
+                             exists ? &older : NULL, is_fresh_answer, &now, cache->scratch);
+    }
+    shard_unlock(shard);
+    return stored;
+}
+
+void cache_forgive(struct cache *cache, const struct cache_key *key)
+{
+    struct shard *shard = &cache->shards[shard_number(cache, key->hash)];
+    struct ring_cursor cursor;
+    struct record record;
+
+    /* As a rule there is nothing, and then no mutex is taken. */
+    if (!record_find(&shard->ring, key, &cursor, &record) || record.notes.failed_at == 0 ||
+        !shard_lock(shard, STORE_TRIES, 0))
+        return;
+    if (record_find(&shard->ring, key, &cursor, &record)) {
+        record.notes.failed_at = 0;
+        record_set_notes(&cursor, &record.notes);
+    }
+    shard_unlock(shard);
 }
 
 void cache_statistics(const struct cache *cache, struct cache_statistics *out)

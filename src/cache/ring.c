@@ -288,6 +288,14 @@ bool ring_mark_used(struct ring_cursor *cursor)
     return found == (cursor->entry | ENTRY_USED);
 }
 
+bool ring_set_word(const struct ring_cursor *cursor, size_t offset, uint64_t word)
+{
+    if (offset % 8 != 0 || offset > cursor->size || cursor->size - offset < sizeof(word))
+        return false;
+    set_relaxed(cursor->ring->words + word_of(cursor->position) + 1 + offset / 8, word);
+    return true;
+}
+
 /* The entry that says that a record with this hash is at position; NULL: none, the record was replaced. */
 static _Atomic uint64_t *slot_of(const struct ring *ring, uint64_t hash, uint64_t position)
 {

@@ -207,7 +207,7 @@ bool forward_init(struct forward *forward, const struct config *config, const st
         part.statuses += config->upstreams[i].address_count;
     }
     strcpy(error, "out of memory");
-    return inflight_init(&forward->inflight, config->in_flight);
+    return inflight_init(&forward->inflight, config->in_flight + forward_unattended_max(config));
 }
 
 void forward_open(struct forward *forward)

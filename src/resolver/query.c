@@ -8,9 +8,6 @@
 
 /* Served for a stale record (RFC 8767 section 4). */
 #define STALE_TTL_S 30
-/* A failure is remembered for this (RFC 9520 section 3.2: 1 s to 5 min; what CoreDNS and clients' retries are used
- * to). */
-#define FAILURE_TTL_S 5
 
 /* Queries that may be pushed out in one turn of the loop: as many as a listener reads in one. Past that it is as if
  * nobody gave way. */
@@ -102,21 +99,21 @@ static enum ede ede_of_hit(const struct cache_hit *hit, const uint8_t *answer)
     return (answer[3] & MESSAGE_RCODE) == RCODE_NXDOMAIN ? EDE_STALE_NXDOMAIN : EDE_STALE_ANSWER;
 }
 
-/* Answers from the cache. stale_ttl 0: only fresh. Returns 0 for a miss. */
-static ssize_t cached_answer(struct query_engine *engine, const struct cache_key *key, uint32_t stale_ttl,
-                             const struct client *client, const struct query_message *message, const uint8_t *question,
-                             uint8_t *out, size_t capacity)
+/* Answers from the cache, with what is fresh, stale, or a failure. Returns 0 for a miss. */
+static ssize_t cached_answer(struct query_engine *engine, const struct cache_key *key, const struct client *client,
+                             const struct query_message *message, const uint8_t *question, uint8_t *out,
+                             size_t capacity)
 {
     struct cache_hit hit;
 
-    if (!cache_lookup(engine->cache, key, clock_seconds(), stale_ttl, out, capacity, &hit))
+    if (!cache_lookup(engine->cache, key, clock_seconds(), STALE_TTL_S, out, capacity, &hit))
         return 0;
     if (hit.stale)
         metric_inc(engine->metrics, cache_stale_total);
     return stored_answer(engine, client, message, question, out, hit.size, capacity, ede_of_hit(&hit, out));
 }
 
-/* ---- clients that wait ---- */
+/* ---- flights ---- */
 
 static struct cache_key key_of_flight(const struct query_engine *engine, const struct flight *flight)
 {
@@ -161,6 +158,19 @@ static void stop_waiting(struct query *query)
         query->next->previous = query->previous;
 }
 
+/* The flight ends. */
+static void end_flight(struct query_engine *engine, const struct flight *flight)
+{
+    if (flight->waiting == NULL)
+        engine->refresh.unattended--;
+}
+
+/* Remembers that the flight's question failed, or in a stale answer that its refresh did. */
+static void note_failure(struct query_engine *engine, const struct flight *flight, const struct cache_key *key)
+{
+    cache_store_failure(engine->cache, key, upstream_recovered_s(flight->upstream), clock_seconds());
+}
+
 static struct query *take_waiting(struct flight *flight)
 {
     struct query *query = flight->waiting;
@@ -176,6 +186,7 @@ static void on_failed(void *owner, struct flight *flight, enum ede why)
     struct cache_key key = key_of_flight(engine, flight);
     struct query *query;
 
+    end_flight(engine, flight);
     while ((query = take_waiting(flight)) != NULL) {
         size_t capacity;
         uint8_t *out = client_begin(&query->client, &capacity);
@@ -184,8 +195,7 @@ static void on_failed(void *owner, struct flight *flight, enum ede why)
         if (why == EDE_NOT_READY)
             metric_inc(engine->metrics, interrupted_total);
         if (out != NULL)
-            size = cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out,
-                                 capacity);
+            size = cached_answer(engine, &key, &query->client, &query->message, query->question, out, capacity);
         if (out != NULL && size == 0)
             size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, why, out,
                                 capacity);
@@ -193,28 +203,35 @@ static void on_failed(void *owner, struct flight *flight, enum ede why)
     }
     /* What was never asked did not fail: when the upstream is back it must not find the name remembered as bad. */
     if (why == EDE_NETWORK_ERROR && flight->asks > 0)
-        cache_store_failure(engine->cache, &key, FAILURE_TTL_S, clock_seconds());
+        note_failure(engine, flight, &key);
 }
 
+/* Answers are stale or none; so that others need not wait as long, that is noted. The flight goes on, and brings an
+ * answer yet or fails. */
 static void on_late(void *owner, struct flight *flight)
 {
     struct query_engine *engine = owner;
     struct cache_key key = key_of_flight(engine, flight);
+    bool attended = flight->waiting != NULL;
+    struct cache_hit hit;
 
+    if (cache_peek(engine->cache, &key, clock_seconds(), &hit) && hit.kind != CACHE_FAILURE)
+        note_failure(engine, flight, &key);
     for (struct query *query = flight->waiting, *next; query != NULL; query = next) {
         size_t capacity;
         uint8_t *out = client_begin(&query->client, &capacity);
         ssize_t size = 0;
 
         if (out != NULL)
-            size = cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out,
-                                 capacity);
+            size = cached_answer(engine, &key, &query->client, &query->message, query->question, out, capacity);
         next = query->next;
         if (out == NULL || size > 0) { /* else nothing is stale: it goes on waiting, and nothing is committed */
             stop_waiting(query);
             finish_query(engine, query, out != NULL, size);
         }
     }
+    if (attended && flight->waiting == NULL && !refresh_adopt(engine))
+        flight->deadline_ms = 0; /* too many go on without a client: it ends as soon as this returns */
 }
 
 static struct cache_limits limits_of(const struct query_engine *engine, const struct zone_config *zone)
@@ -236,9 +253,11 @@ static void store_answer(struct query_engine *engine, struct flight *flight, con
     uint32_t now = clock_seconds();
 
     if (info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN)
-        cache_store_failure(engine->cache, key, FAILURE_TTL_S, now);
+        note_failure(engine, flight, key);
     else if (cache_store(engine->cache, key, message, info, ttl_offsets, &limits, now))
         metric_inc(engine->metrics, cache_stores_total);
+    else
+        cache_forgive(engine->cache, key);
 }
 
 /* The upstream's own message, for an answer that the cache did not take. */
@@ -268,6 +287,7 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
     bool good = info->rcode == RCODE_NOERROR || info->rcode == RCODE_NXDOMAIN;
     struct query *query;
 
+    end_flight(engine, flight);
     store_answer(engine, flight, &key, message, info, ttl_offsets);
     while ((query = take_waiting(flight)) != NULL) {
         const struct client *client = &query->client;
@@ -327,8 +347,7 @@ static void answer_displaced(struct query_engine *engine, struct query *query)
     ssize_t size = 0;
 
     if (out != NULL)
-        size =
-            cached_answer(engine, &key, STALE_TTL_S, &query->client, &query->message, query->question, out, capacity);
+        size = cached_answer(engine, &key, &query->client, &query->message, query->question, out, capacity);
     if (out != NULL && size == 0)
         size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_NOT_READY,
                             out, capacity);
@@ -393,6 +412,8 @@ static bool join_or_ask(struct query_engine *engine, struct query *query, const 
 
     if (flight != NULL) {
         metric_inc(engine->metrics, joined_total);
+        if (flight->waiting == NULL)
+            engine->refresh.unattended--;
         wait_for(flight, query);
         return true;
     }
@@ -418,7 +439,7 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
         return CLIENT_LATER;
     if (query != NULL)
         finish_query(engine, query, false, 0);
-    size = cached_answer(engine, key, STALE_TTL_S, client, message, question, out, capacity);
+    size = cached_answer(engine, key, client, message, question, out, capacity);
     if (size > 0)
         return size;
     return error_answer(engine, client, message, question, RCODE_SERVFAIL,
@@ -432,6 +453,67 @@ static enum local_zone local_zone_of(const struct query_engine *engine, const st
     if (zone != NULL && engine->config->upstreams[zone->upstream].transport == TRANSPORT_PLAIN)
         return LOCAL_ZONE_ROOT_PLAIN;
     return LOCAL_ZONE_ROOT_DOT;
+}
+
+/* May a stale answer, or a failure, that was found be the answer at once? If not, the upstream is asked first. What is
+ * served stale for a long time is refreshed behind the client's back, so that nobody waits for an upstream that was out
+ * a moment ago. */
+static bool serve_at_once(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
+{
+    const struct zone_config *zone = zone_find(engine->zones, &key->question->qname);
+    const struct upstream *upstream;
+    const struct flight *flight;
+
+    if (zone == NULL)
+        return false;
+    upstream = &engine->forward.upstreams[zone->upstream];
+    if (hit->kind == CACHE_FAILURE)
+        return hit->failed_at > upstream_recovered_s(upstream);
+    if (refresh_failed_within(engine, hit, zone, REFRESH_RECHECK_S))
+        return true;
+    flight = inflight_find(&engine->forward.inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    if (flight != NULL && flight->stale_ms == 0 && engine->config->stale_after != 0)
+        return true; /* it was late already: others have had the stale answer */
+    if (!upstream_is_hopeless(upstream) && !refresh_failed_within(engine, hit, zone, REFRESH_BEHIND_S))
+        return false;
+    if (!hit->claimed)
+        refresh_ask(engine, key, zone);
+    return true;
+}
+
+/* A fresh answer, or a failure, was asked for once more. */
+static void note_use(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
+{
+    const struct zone_config *zone;
+
+    if (hit->kind == CACHE_FAILURE)
+        return;
+    popular_use(&engine->refresh.popular, key);
+    if (!hit->prefetch_due || !engine->config->prefetch)
+        return;
+    zone = zone_find(engine->zones, &key->question->qname);
+    if (zone != NULL)
+        refresh_ask(engine, key, zone);
+}
+
+/* Answers from the cache if that is right without asking the upstream. Returns 0 for a miss. */
+static ssize_t answer_hit(struct query_engine *engine, const struct client *client, const struct query_message *message,
+                          const uint8_t *question, const struct cache_key *key, uint8_t *out, size_t capacity)
+{
+    struct cache_hit hit;
+
+    if (!cache_lookup(engine->cache, key, clock_seconds(), STALE_TTL_S, out, capacity, &hit))
+        return 0;
+    if ((hit.stale || hit.kind == CACHE_FAILURE) && !serve_at_once(engine, key, &hit))
+        return 0;
+    if (hit.stale) {
+        metric_inc(engine->metrics, cache_misses_total);
+        metric_inc(engine->metrics, cache_stale_total);
+    } else {
+        metric_inc(engine->metrics, cache_hits_total);
+        note_use(engine, key, &hit);
+    }
+    return stored_answer(engine, client, message, question, out, hit.size, capacity, ede_of_hit(&hit, out));
 }
 
 /* The cache had nothing fresh. */
@@ -532,12 +614,8 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
     if (admission == ADMISSION_REFUSED)
         return error_answer(engine, client, &message, question, RCODE_REFUSED, EDE_PROHIBITED, out, capacity);
     key = cache_key_of(engine->cache, &message.question, message.edns.dnssec_ok, (message.flags & MESSAGE_CD) != 0);
-    answer = cached_answer(engine, &key, 0, client, &message, question, out, capacity);
-    if (answer > 0) {
-        metric_inc(engine->metrics, cache_hits_total);
-        return answer;
-    }
-    return answer_miss(engine, client, &message, question, &key, out, capacity);
+    answer = answer_hit(engine, client, &message, question, &key, out, capacity);
+    return answer > 0 ? answer : answer_miss(engine, client, &message, question, &key, out, capacity);
 }
 
 /* ---- life ---- */
@@ -560,11 +638,12 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
         return false;
     forward.events = &events;
     forward.owner = engine;
-    return forward_init(&engine->forward, setup->config, &forward, error);
+    return forward_init(&engine->forward, setup->config, &forward, error) && refresh_init(engine);
 }
 
 void query_engine_close(struct query_engine *engine)
 {
+    refresh_close(engine);
     forward_close(&engine->forward);
     pool_reset(&engine->queries);
     share_reset(&engine->share);

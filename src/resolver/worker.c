@@ -64,7 +64,7 @@ static bool is_idle(const struct worker *worker)
         if (!udp_is_idle(&worker->udp[i]))
             return false;
     }
-    return tcp_is_idle(&worker->tcp) && worker->engine.forward.inflight.count == 0;
+    return tcp_is_idle(&worker->tcp) && worker->engine.forward.inflight.count == worker->engine.refresh.unattended;
 }
 
 static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -79,8 +79,10 @@ static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)
     if (left_ms <= DRAIN_GIVE_UP_MS)
         forward_give_up(&worker->engine.forward);
     on_flush(loop, &worker->flush, 0);
-    if (is_idle(worker) || left_ms == 0)
-        ev_break(loop, EVBREAK_ALL);
+    if (!is_idle(worker) && left_ms != 0)
+        return;
+    forward_give_up(&worker->engine.forward); /* what is asked for nobody in particular */
+    ev_break(loop, EVBREAK_ALL);
 }
 
 static void on_wake(struct ev_loop *loop, ev_async *async, int revents)

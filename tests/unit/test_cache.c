@@ -505,32 +505,87 @@ static void a_stale_answer_is_had_only_when_asked_for_and_not_for_ever(void **st
     assert_true(lookup(f, &q, NOW + 0x7fffffff, 30));
 }
 
-static bool store_failure(struct fixture *f, const struct question *q, uint32_t ttl, uint32_t now)
+static bool store_failure(struct fixture *f, const struct question *q, uint32_t forgiven, uint32_t now)
 {
     struct cache_key key = cache_key_of(f->cache, q, false, false);
 
-    return cache_store_failure(f->cache, &key, ttl, now);
+    return cache_store_failure(f->cache, &key, forgiven, now);
 }
 
-static void a_failure_is_a_servfail_for_one_to_300_seconds(void **state)
+static void a_failure_is_a_servfail_for_five_seconds(void **state)
 {
-    static const uint32_t cases[][2] = {{0, 1}, {1, 1}, {5, 5}, {300, 300}, {301, 300}, {UINT32_MAX, 300}};
     struct fixture *f = *state;
     struct question q = question_of("www.example.com", TYPE_A);
 
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        assert_true(store_failure(f, &q, cases[i][0], NOW)); /* takes the place of the one before */
-        assert_true(lookup(f, &q, NOW + cases[i][1] - 1, 0));
+    assert_true(store_failure(f, &q, 0, NOW));
+    for (uint32_t age = 0; age < CACHE_FAILURE_TTL; age++) {
+        assert_true(lookup(f, &q, NOW + age, 0));
         assert_int_equal(f->hit.kind, CACHE_FAILURE);
+        assert_int_equal(f->hit.failed_at, NOW);
+        assert_false(f->hit.prefetch_due);
         assert_int_equal(f->hit.size, MESSAGE_HEADER + q.qname.length + 4);
         assert_int_equal(wire_get_u16(f->out + 2), MESSAGE_QR | MESSAGE_RD | MESSAGE_RA | RCODE_SERVFAIL);
         assert_int_equal(wire_get_u16(f->out + 4), 1);
         assert_int_equal(wire_get_u16(f->out + 6), 0);
-        assert_false(lookup(f, &q, NOW + cases[i][1], 30));
     }
-    assert_true(lookup(f, &q, NOW, 0));
-    assert_true(lookup(f, &q, NOW + 299, 0));
-    assert_false(f->hit.prefetch_due);
+    assert_false(lookup(f, &q, NOW + CACHE_FAILURE_TTL, 30));
+}
+
+/* How long the failure of a question at this second is remembered. */
+static uint32_t memory_of_failure(struct fixture *f, const struct question *q, uint32_t forgiven, uint32_t now)
+{
+    uint32_t seconds = 0;
+
+    assert_true(store_failure(f, q, forgiven, now));
+    while (lookup(f, q, now + seconds, 0))
+        seconds++;
+    return seconds;
+}
+
+static void a_question_that_goes_on_failing_is_asked_ever_less_often(void **state)
+{
+    static const uint32_t expected[] = {5, 10, 20, 40, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60};
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+    uint32_t now = NOW;
+
+    for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++) {
+        assert_int_equal(memory_of_failure(f, &q, 0, now), expected[i]);
+        now += expected[i];
+    }
+    now += CACHE_FAILURE_AGAIN - 1; /* the last second in which it still goes on */
+    assert_int_equal(memory_of_failure(f, &q, 0, now), 60);
+    now += 60 + CACHE_FAILURE_AGAIN;
+    assert_int_equal(memory_of_failure(f, &q, 0, now), 5);
+}
+
+static void failures_before_the_upstream_came_back_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+
+    assert_int_equal(memory_of_failure(f, &q, 0, NOW), 5);
+    assert_int_equal(memory_of_failure(f, &q, NOW, NOW + 5), 5);
+    assert_int_equal(memory_of_failure(f, &q, NOW + 4, NOW + 10), 10);
+}
+
+static void an_answer_resets_the_count_of_failures_also_when_it_cannot_be_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    f->limits.stale_max = 0;
+    assert_int_equal(memory_of_failure(f, &q, 0, NOW), 5);
+    assert_true(store_a(f, &q, 1));
+    assert_int_equal(memory_of_failure(f, &q, 0, NOW + 5), 5);
+    assert_int_equal(memory_of_failure(f, &q, 0, NOW + 10), 10);
+    cache_forgive(f->cache, &key);
+    assert_int_equal(memory_of_failure(f, &q, 0, NOW + 20), 5);
+    q = question_of("other.example.com", TYPE_A);
+    key = cache_key_of(f->cache, &q, false, false);
+    cache_forgive(f->cache, &key); /* there is nothing to forgive */
+    assert_false(lookup(f, &q, NOW, 30));
 }
 
 static void a_failure_never_takes_the_place_of_what_can_be_served(void **state)
@@ -540,17 +595,88 @@ static void a_failure_never_takes_the_place_of_what_can_be_served(void **state)
     struct cache_statistics s;
 
     f->limits.stale_max = 1000;
-    assert_true(store_failure(f, &q, 60, NOW));
+    assert_true(store_failure(f, &q, 0, NOW));
     assert_true(store_a(f, &q, 300)); /* but an answer takes a failure's */
     assert_true(lookup(f, &q, NOW, 0));
     assert_int_equal(f->hit.kind, CACHE_POSITIVE);
-    assert_false(store_failure(f, &q, 60, NOW));
-    assert_false(store_failure(f, &q, 60, NOW + 1299));
-    assert_true(store_failure(f, &q, 60, NOW + 1300));
+    assert_false(store_failure(f, &q, 0, NOW));
+    assert_false(store_failure(f, &q, 0, NOW + 1299));
+    assert_true(store_failure(f, &q, 0, NOW + 1300));
     assert_true(lookup(f, &q, NOW + 1300, 0));
     assert_int_equal(f->hit.kind, CACHE_FAILURE);
     cache_statistics(f->cache, &s);
     assert_int_equal(s.entries, 1);
+}
+
+static void a_failed_refresh_is_noted_in_a_stale_answer_and_not_in_a_fresh_one(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    assert_true(store_a(f, &q, 300));
+    assert_false(store_failure(f, &q, 0, NOW + 299));
+    assert_true(lookup(f, &q, NOW + 300, 30));
+    assert_true(f->hit.stale);
+    assert_int_equal(f->hit.failed_at, 0);
+    assert_false(store_failure(f, &q, 0, NOW + 300));
+    assert_true(lookup(f, &q, NOW + 301, 30));
+    assert_int_equal(f->hit.kind, CACHE_POSITIVE);
+    assert_int_equal(f->hit.failed_at, NOW + 300);
+    assert_memory_equal(f->out + 2, f->answer.octets + 2, MESSAGE_HEADER - 2);
+    assert_int_equal(ttl_at(f, 0), 30);
+    assert_false(store_failure(f, &q, 0, NOW + 310));
+    assert_true(cache_peek(f->cache, &key, NOW + 310, &f->hit));
+    assert_int_equal(f->hit.failed_at, NOW + 310);
+    cache_forgive(f->cache, &key);
+    assert_true(cache_peek(f->cache, &key, NOW + 310, &f->hit));
+    assert_int_equal(f->hit.failed_at, 0);
+    assert_true(store_a(f, &q, 300));
+    assert_true(lookup(f, &q, NOW, 30));
+    assert_int_equal(f->hit.failed_at, 0);
+}
+
+static void one_caller_in_five_seconds_may_refresh_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    assert_false(cache_claim(f->cache, &key, NOW)); /* there is none */
+    assert_true(store_failure(f, &q, 0, NOW));
+    assert_false(cache_claim(f->cache, &key, NOW)); /* nor here */
+    assert_true(store_a(f, &q, 300));
+    assert_true(cache_claim(f->cache, &key, NOW + 290));
+    assert_false(cache_claim(f->cache, &key, NOW + 290));
+    assert_false(cache_claim(f->cache, &key, NOW + 290 + CACHE_CLAIM - 1));
+    assert_true(cache_claim(f->cache, &key, NOW + 290 + CACHE_CLAIM));
+    assert_true(store_a(f, &q, 300)); /* a new answer is nobody's */
+    assert_true(cache_claim(f->cache, &key, NOW));
+    f->limits.stale_max = 10;
+    assert_true(store_a(f, &q, 300));
+    assert_true(cache_claim(f->cache, &key, NOW + 309)); /* a stale one is worth it, too */
+    assert_false(cache_claim(f->cache, &key, NOW + 320));
+}
+
+static void a_peek_tells_all_and_does_not_count_as_use(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("www.example.com", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    assert_false(cache_peek(f->cache, &key, NOW, &f->hit));
+    assert_true(store_a(f, &q, 300));
+    assert_true(cache_peek(f->cache, &key, NOW + 295, &f->hit));
+    assert_int_equal(f->hit.life, 300);
+    assert_int_equal(f->hit.ttl_left, 5);
+    assert_false(f->hit.stale || f->hit.claimed || f->hit.prefetch_due);
+    assert_true(lookup(f, &q, NOW + 295, 0));
+    assert_false(f->hit.prefetch_due); /* the first use */
+    assert_true(cache_peek(f->cache, &key, NOW + 300, &f->hit));
+    assert_true(f->hit.stale);
+    assert_int_equal(f->hit.ttl_left, 0);
+    assert_true(cache_peek(f->cache, &key, NOW + 300 + f->limits.stale_max - 1, &f->hit));
+    assert_false(cache_peek(f->cache, &key, NOW + 300 + f->limits.stale_max, &f->hit));
 }
 
 static void prefetch_is_due_in_the_last_tenth_of_an_answer_in_use(void **state)
@@ -566,6 +692,12 @@ static void prefetch_is_due_in_the_last_tenth_of_an_answer_in_use(void **state)
     assert_true(lookup(f, &q, NOW + 270, 0));
     assert_true(f->hit.prefetch_due);
     assert_true(lookup(f, &q, NOW + 299, 0));
+    assert_true(f->hit.prefetch_due);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+    assert_true(cache_claim(f->cache, &key, NOW + 280));
+    assert_true(lookup(f, &q, NOW + 284, 0));
+    assert_false(f->hit.prefetch_due); /* somebody is at it */
+    assert_true(lookup(f, &q, NOW + 285, 0));
     assert_true(f->hit.prefetch_due);
     assert_true(store_a(f, &q, 300));
     assert_true(lookup(f, &q, NOW + 299, 0));
@@ -727,7 +859,7 @@ static void expired_answers_and_failures_go_without_being_counted_as_evictions(v
     for (unsigned i = 0; i < 40000; i++) {
         struct question q = numbered(i);
 
-        assert_true(store_failure(f, &q, 300, NOW));
+        assert_true(store_failure(f, &q, 0, NOW));
     }
     cache_statistics(f->cache, &s);
     assert_true(s.entries < 40000);
@@ -737,7 +869,7 @@ static void expired_answers_and_failures_go_without_being_counted_as_evictions(v
     for (unsigned i = 0; i < 40000; i++) {
         struct question q = numbered(i);
 
-        store_failure(f, &q, 300, NOW + 301);
+        store_failure(f, &q, 0, NOW + 301);
     }
     cache_statistics(f->cache, &s);
     assert_int_equal(s.evictions, 0);
@@ -843,7 +975,7 @@ static void a_busy_mutex_delays_nobody_for_long(void **state)
     assert_true(store_a(f, &q, 300));
     pthread_mutex_lock(mutex_of(f));
     assert_false(store_a(f, &q, 100));
-    assert_false(store_failure(f, &q, 100, NOW + 100000));
+    assert_false(store_failure(f, &q, 0, NOW + 100000));
     assert_true(milliseconds() - start < 500);
     assert_true(lookup(f, &q, NOW, 0));
     assert_int_equal(ttl_at(f, 0), 300);
@@ -925,7 +1057,13 @@ int main(void)
         TEST(a_denial_without_soa_or_with_a_zero_is_not_cached),
         TEST(a_denial_behind_a_cname_ends_with_the_cname),
         TEST(a_stale_answer_is_had_only_when_asked_for_and_not_for_ever),
-        TEST(a_failure_is_a_servfail_for_one_to_300_seconds),
+        TEST(a_failure_is_a_servfail_for_five_seconds),
+        TEST(a_question_that_goes_on_failing_is_asked_ever_less_often),
+        TEST(failures_before_the_upstream_came_back_do_not_count),
+        TEST(an_answer_resets_the_count_of_failures_also_when_it_cannot_be_kept),
+        TEST(a_failed_refresh_is_noted_in_a_stale_answer_and_not_in_a_fresh_one),
+        TEST(one_caller_in_five_seconds_may_refresh_an_answer),
+        TEST(a_peek_tells_all_and_does_not_count_as_use),
         TEST(a_failure_never_takes_the_place_of_what_can_be_served),
         TEST(prefetch_is_due_in_the_last_tenth_of_an_answer_in_use),
         TEST(an_out_that_is_short_gives_a_miss_and_an_odd_address_a_hit),

@@ -32,9 +32,15 @@
 #define CACHE_MIN_SIZE (1024 * 1024)
 /* Seconds that an answer lives at most, whatever the limits say: 7 days (RFC 8767 section 4). */
 #define CACHE_LONGEST_TTL 604800
-/* Seconds that a failure is remembered at least and at most (RFC 9520 section 3.2). */
-#define CACHE_FAILURE_TTL_MIN 1
-#define CACHE_FAILURE_TTL_MAX 300
+/* Seconds that a failure is remembered the first time (RFC 9520 section 3.2 wants 1 to 300; what CoreDNS and the
+ * patience of clients agree on), doubled each time that it happens again, and at most. The cap is far below the RFC's:
+ * whoever mends a broken zone waits for every node of the cluster, and one question a minute hurts no server. */
+#define CACHE_FAILURE_TTL     5
+#define CACHE_FAILURE_TTL_MAX 60
+/* A question that fails again within this time of the end of its last failure's memory is one that goes on failing. */
+#define CACHE_FAILURE_AGAIN 60
+/* Seconds for which the refresh of an answer belongs to who began it. */
+#define CACHE_CLAIM 5
 
 struct cache; /* one thread's view of the mapping */
 
@@ -53,8 +59,11 @@ struct cache_hit {
     size_t size; /* octets written to out */
     enum cache_kind kind;
     bool stale;        /* past its TTL, which reads stale_ttl in the copy */
-    bool prefetch_due; /* in the last tenth of its TTL and asked before (RFC-less, see DESIGN: prefetch) */
+    bool prefetch_due; /* this is at least the second hit, in the last tenth of the life, and nobody refreshes it yet */
+    bool claimed;      /* somebody began to refresh it less than CACHE_CLAIM seconds ago */
+    uint32_t life;     /* seconds, when it was stored */
     uint32_t ttl_left; /* seconds; 0 when stale */
+    uint32_t failed_at; /* second in which this failed, or a refresh of this stale answer; 0: it did not */
 };
 
 /* Limits for storing, in seconds; of the zone that the question belongs to. */
@@ -101,6 +110,13 @@ bool cache_lookup(struct cache *cache, const struct cache_key *key, uint32_t now
 bool cache_read_back(struct cache *cache, const struct cache_key *key, uint32_t now, uint8_t *out, size_t capacity,
                      struct cache_hit *hit);
 
+/* Tells the same of a stored answer, fresh or stale, without copying or using it. prefetch_due is false. */
+bool cache_peek(const struct cache *cache, const struct cache_key *key, uint32_t now, struct cache_hit *hit);
+
+/* May the caller refresh the answer? True for one caller, thread or process, in CACHE_CLAIM seconds; false when there is
+ * none that could be served. */
+bool cache_claim(struct cache *cache, const struct cache_key *key, uint32_t now);
+
 /* Stores an upstream's answer: size_without_opt octets of message, with additional_count as ARCOUNT, for its life as
  * above. Nothing is stored for a life of 0, a truncated answer, a negative answer without SOA, RCODEs other than
  * NOERROR and NXDOMAIN, a question of another length than the key's, a message too large for a shard, or while the
@@ -110,9 +126,13 @@ bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t
                  uint32_t now);
 
 /* Remembers that a question failed (RFC 9520 section 3.2): a lookup gives a SERVFAIL without records, of kind
- * CACHE_FAILURE, for ttl seconds (1 to 300). An unexpired or still servable stale answer is not replaced; then false.
- */
-bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t ttl, uint32_t now);
+ * CACHE_FAILURE, for CACHE_FAILURE_TTL seconds, or longer when it has failed before. Failures up to the second
+ * forgiven do not count. An answer that can still be served is not replaced: a fresh one stays as it is, in a stale one
+ * the moment is noted (hit.failed_at); then false. */
+bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t forgiven, uint32_t now);
+
+/* The question was answered, but not so that it could be stored: earlier failures do not count any more. */
+void cache_forgive(struct cache *cache, const struct cache_key *key);
 
 /* Sums over all shards, for the status page. */
 struct cache_statistics {

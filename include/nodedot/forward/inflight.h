@@ -2,8 +2,8 @@
  *
  * Key:    as in the cache: QNAME, QTYPE, QCLASS, DO and CD.
  * Memory: a fixed number of entries, taken at start. The limit `in-flight` counts waiting queries over all threads;
- *         an entry stands for at least one of them, so a table of that many entries never runs dry before the
- *         limit.
+ *         an entry stands for at least one of them, or is one of a bounded number that no client waits for, so a
+ *         table of that many entries never runs dry before the limit.
  * Shared: a table belongs to one thread.
  */
 #ifndef NODEDOT_FORWARD_INFLIGHT_H

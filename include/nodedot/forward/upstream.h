@@ -26,6 +26,8 @@
 #define UPSTREAM_STREAMS_SUSPECT 2
 /* Tickets kept for an address: one for each connection that may have to be reopened at once. */
 #define UPSTREAM_TICKETS UPSTREAM_STREAMS
+/* Flights that no client waits for, beside those that in-flight counts: this part of it. */
+#define UNATTENDED_SHARE 4
 
 /* A session to resume. It dies with the identity epoch, and with the proof that earned it. */
 struct upstream_ticket {
@@ -104,6 +106,12 @@ struct forward_setup {
     const struct forward_events *events;
     void *owner;
 };
+
+/* So many flights of one thread may be without a client; they have places of their own. */
+static inline size_t forward_unattended_max(const struct config *config)
+{
+    return config->in_flight / UNATTENDED_SHARE + 1;
+}
 
 /* Reads trust anchors and takes all memory; no network yet. False, and why in error (TLS_ERROR octets). */
 bool forward_init(struct forward *forward, const struct config *config, const struct forward_setup *setup, char *error);

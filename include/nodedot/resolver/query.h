@@ -20,6 +20,7 @@
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/metrics.h"
 #include "nodedot/resolver/admission.h"
+#include "nodedot/resolver/refresh.h"
 #include "nodedot/resolver/share.h"
 
 #include <stdatomic.h>
@@ -34,7 +35,8 @@ struct query_engine {
     struct pool queries;
     struct share share;      /* of those that wait */
     struct query *displaced; /* pushed out and not answered yet */
-    bool draining;           /* clients are told to close their connections (RFC 7828 section 3.3.2) */
+    struct refresh refresh;
+    bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
     struct forward forward;
 };
 

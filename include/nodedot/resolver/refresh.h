@@ -1,0 +1,57 @@
+/* refresh.h - asking anew for what is in the cache, with no client waiting.
+ *
+ * Why:    an answer in use is asked for before it ends (prefetch); the most asked names are kept fresh all the time
+ *         (prefetch-top); a stale answer that is served at once is refreshed behind the client's back (RFC 8767
+ *         section 5).
+ * Budget: flights that nobody waits for are at most REFRESH_SHARE of in-flight, and have places of their own in the
+ *         table of flights, so that they take none from clients; REFRESH_RATE are begun a second, over all threads.
+ *         What is over the budget is not begun: the answer ends, and a client asks.
+ * Once:   an answer is refreshed by one thread of one process at a time (cache_claim()), and one that failed not
+ *         sooner than CACHE_CLAIM seconds later.
+ */
+#ifndef NODEDOT_RESOLVER_REFRESH_H
+#define NODEDOT_RESOLVER_REFRESH_H
+
+#include "nodedot/forward/zone.h"
+#include "nodedot/resolver/popular.h"
+
+#include <ev.h>
+
+/* Of in-flight: as many flights as this part of it may be out to refresh something. */
+#define REFRESH_SHARE 16
+/* Begun a second: 1000 names (the most that prefetch-top takes) of a TTL of 5 s, the shortest that is kept. */
+#define REFRESH_RATE 200
+
+/* Failure recheck timer: after a refresh that failed or was late, the stale answer is served at once for so long, and
+ * the upstream is not asked (RFC 8767 section 5). */
+#define REFRESH_RECHECK_S 30
+/* And for so long after the failure, the stale answer is still served at once while the upstream is asked behind the
+ * client's back: nobody waits once more for an upstream that was out half a minute ago. */
+#define REFRESH_BEHIND_S 60
+
+struct query_engine;
+
+struct refresh {
+    struct popular popular;
+    ev_timer timer;
+    size_t unattended; /* flights that no client waits for, those whose clients had a stale answer included */
+    uint32_t second;   /* that `begun` counts in */
+    uint32_t begun;
+};
+
+/* Takes memory and starts the timer on the engine's loop. False: no memory. */
+bool refresh_init(struct query_engine *engine);
+void refresh_close(struct query_engine *engine);
+
+/* Asks for the key's answer unless somebody does already or the budget is used up. */
+void refresh_ask(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone);
+
+/* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and did the upstream not come
+ * back since? */
+bool refresh_failed_within(const struct query_engine *engine, const struct cache_hit *hit,
+                           const struct zone_config *zone, uint32_t seconds);
+
+/* Clients left a flight that goes on without them. False: there are too many of that kind. */
+bool refresh_adopt(struct query_engine *engine);
+
+#endif

@@ -1,0 +1,126 @@
+#include "nodedot/resolver/refresh.h"
+
+#include "nodedot/base/clock.h"
+#include "nodedot/forward/flight.h"
+#include "nodedot/resolver/query.h"
+
+/* How often the most asked names are looked at: clocks of the cache count seconds. */
+#define TICK_S 1.
+/* A name is kept fresh when it was found in the cache so often: a handful of clients that start at once do not make a
+ * name popular. */
+#define USES_MIN 10
+/* Answers that live shorter are left to their clients: each would cost a query every second or two, whether it is used
+ * or not. */
+#define LIFE_MIN_S 5
+/* A popular answer is asked for in the last tenth of its life, as others, but no later than this before its end: one
+ * tick, and the upstream's time to answer. */
+#define MARGIN_S 2
+
+static bool budget_take(struct query_engine *engine)
+{
+    struct refresh *refresh = &engine->refresh;
+    uint32_t now = clock_seconds();
+    uint32_t rate = (REFRESH_RATE + engine->config->workers - 1) / engine->config->workers;
+
+    if (refresh->second != now) {
+        refresh->second = now;
+        refresh->begun = 0;
+    }
+    if (refresh->begun >= rate || refresh->unattended > engine->config->in_flight / REFRESH_SHARE)
+        return false;
+    refresh->begun++;
+    return true;
+}
+
+void refresh_ask(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone)
+{
+    struct forward *forward = &engine->forward;
+    struct inflight *inflight = &forward->inflight;
+    struct flight *flight;
+
+    if (engine->draining ||
+        inflight_find(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled) != NULL ||
+        !budget_take(engine) || !cache_claim(engine->cache, key, clock_seconds()))
+        return;
+    flight = inflight_take(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    if (flight == NULL)
+        return;
+    flight->zone = zone;
+    if (!forward_ask(forward, flight, &forward->upstreams[zone->upstream])) {
+        inflight_release(inflight, flight);
+        return;
+    }
+    engine->refresh.unattended++;
+    metric_inc(engine->metrics, prefetches_total);
+}
+
+bool refresh_failed_within(const struct query_engine *engine, const struct cache_hit *hit,
+                           const struct zone_config *zone, uint32_t seconds)
+{
+    return hit->failed_at > upstream_recovered_s(&engine->forward.upstreams[zone->upstream]) &&
+           clock_seconds() < hit->failed_at + seconds;
+}
+
+bool refresh_adopt(struct query_engine *engine)
+{
+    engine->refresh.unattended++;
+    return engine->refresh.unattended <= forward_unattended_max(engine->config);
+}
+
+/* Does an answer that is kept fresh have to be asked for now? */
+static bool is_due(const struct query_engine *engine, const struct cache_hit *hit, const struct zone_config *zone)
+{
+    uint32_t margin = hit->life / 10 > MARGIN_S ? hit->life / 10 : MARGIN_S;
+
+    if (hit->claimed || hit->kind == CACHE_FAILURE || hit->life < LIFE_MIN_S)
+        return false;
+    if (hit->stale)
+        return !refresh_failed_within(engine, hit, zone, REFRESH_RECHECK_S);
+    return hit->ttl_left <= margin;
+}
+
+static void keep_fresh(struct query_engine *engine, const struct popular_name *name, uint32_t now)
+{
+    struct cache_key key = {.question = &name->question,
+                            .dnssec_ok = name->dnssec_ok,
+                            .checking_disabled = name->checking_disabled,
+                            .hash = name->hash};
+    const struct zone_config *zone = zone_find(engine->zones, &name->question.qname);
+    struct cache_hit hit;
+
+    /* What is not there at all is left to the next client: it may be an answer that cannot be stored any more. */
+    if (zone != NULL && cache_peek(engine->cache, &key, now, &hit) && is_due(engine, &hit, zone))
+        refresh_ask(engine, &key, zone);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct query_engine *engine = timer->data;
+    const struct popular_name *const *names;
+    size_t count = popular_most(&engine->refresh.popular, USES_MIN, engine->config->prefetch_top, &names);
+    uint32_t now = clock_seconds();
+
+    (void)loop, (void)revents;
+    for (size_t i = 0; i < count; i++)
+        keep_fresh(engine, names[i], now);
+    popular_tick(&engine->refresh.popular);
+}
+
+bool refresh_init(struct query_engine *engine)
+{
+    struct refresh *refresh = &engine->refresh;
+
+    ev_timer_init(&refresh->timer, on_tick, TICK_S, TICK_S);
+    refresh->timer.data = engine;
+    if (!popular_init(&refresh->popular, engine->config->prefetch_top))
+        return false;
+    if (engine->config->prefetch_top > 0)
+        ev_timer_start(engine->forward.loop, &refresh->timer);
+    return true;
+}
+
+void refresh_close(struct query_engine *engine)
+{
+    ev_timer_stop(engine->forward.loop, &engine->refresh.timer);
+    popular_reset(&engine->refresh.popular);
+}
