@@ -102,16 +102,21 @@ void edns_write_answer(struct wire_writer *w, const struct edns_answer *answer)
     }
 }
 
+size_t edns_query_padding(size_t size, bool keepalive, size_t block)
+{
+    size_t options = OPTION_HEADER_OCTETS + (keepalive ? OPTION_HEADER_OCTETS : 0);
+    size_t over = block != 0 ? (size + OPT_FIXED_OCTETS + options) % block : 0;
+
+    return over != 0 ? block - over : 0;
+}
+
 void edns_write_query(struct wire_writer *w, bool dnssec_ok, bool keepalive, size_t block)
 {
     size_t rdlength = keepalive ? OPTION_HEADER_OCTETS : 0;
-    size_t padding = 0;
+    size_t padding = edns_query_padding(wire_written(w), keepalive, block);
 
-    if (block != 0) {
+    if (block != 0)
         rdlength += OPTION_HEADER_OCTETS;
-        size_t over = (wire_written(w) + OPT_FIXED_OCTETS + rdlength) % block;
-        padding = over != 0 ? block - over : 0;
-    }
     opt_write(w, 0, dnssec_ok, rdlength + padding);
     if (keepalive)
         option_write_header(w, EDNS_OPTION_TCP_KEEPALIVE, 0);

@@ -510,3 +510,10 @@ size_t query_write(uint8_t *out, size_t capacity, const struct question *questio
         edns_write_query(&w, style->dnssec_ok, style->keepalive, style->padding_block);
     return w.bad ? 0 : wire_written(&w);
 }
+
+size_t query_padding(const struct question *question, const struct query_style *style)
+{
+    size_t before_opt = MESSAGE_HEADER + question->qname.length + QUESTION_FIXED;
+
+    return style->edns ? edns_query_padding(before_opt, style->keepalive, style->padding_block) : 0;
+}

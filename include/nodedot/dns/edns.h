@@ -69,6 +69,9 @@ struct edns_answer {
 size_t edns_answer_size(const struct edns_answer *answer);
 void edns_write_answer(struct wire_writer *w, const struct edns_answer *answer);
 
+/* Octets of padding that edns_write_query() adds to a message that has size octets so far. */
+size_t edns_query_padding(size_t size, bool keepalive, size_t block);
+
 /* Writes the OPT record of a query to an upstream. keepalive: add an empty edns-tcp-keepalive. block: when not 0, add
  * padding so that the whole message from w->start is a multiple of block octets. */
 void edns_write_query(struct wire_writer *w, bool dnssec_ok, bool keepalive, size_t block);

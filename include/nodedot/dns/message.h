@@ -182,6 +182,9 @@ struct query_style {
  * of the client's options goes along. Returns its size, 0 when capacity is below MESSAGE_QUERY_MAX. */
 size_t query_write(uint8_t *out, size_t capacity, const struct question *question, const struct query_style *style);
 
+/* Octets of padding that query_write() adds. */
+size_t query_padding(const struct question *question, const struct query_style *style);
+
 /* Same QNAME, QTYPE and QCLASS. */
 bool question_equal(const struct question *a, const struct question *b);
 
