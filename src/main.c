@@ -34,9 +34,13 @@
  *  listener/client.c        who asked, and how an answer gets there
  *
  *  forward/zone.c           which zone does a name belong to?
- *  forward/upstream.c       the groups of addresses: which is asked next
+ *  forward/fallback.c       does a group's fallback serve?
+ *  forward/upstream.c       the groups of addresses
  *  forward/flight.c         asks until somebody answers or the time is up
  *  forward/address.c        one address: its connections, health and tickets
+ *  forward/choice.c         which address is asked next
+ *  forward/hedge.c          when is a question asked twice, and what does it prove?
+ *  forward/latency.c        how long an address takes
  *  forward/inflight.c       questions that wait, equal ones joined
  *  forward/standing.c       is an address who it should be, does it answer?
  *  forward/revalidate.c     proves every address anew, on a timer

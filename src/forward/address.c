@@ -17,14 +17,21 @@
 #define PROBE_MS 1000
 /* A plain upstream that was not heard of for so long is probed: it has no connection whose end would tell. */
 #define PROBE_IDLE_MS 30000
+/* The same for a DoT address while others of its group are asked: a policy that leaves one aside must not find it dead
+ * on the day that it is needed. Each costs a resumed handshake, hence rarer. */
+#define PROBE_ASIDE_MS 60000
+/* The same while the fallback of its group serves: nothing else shows whether it would answer. */
+#define PROBE_REPLACED_MS 1000
 /* Failures in a row after which a plain address counts as unreachable: one lost datagram says nothing. */
 #define PLAIN_FAILURES 3
+/* And after which it counts as silent, which makes the fallback serve: a question and a probe. */
+#define PLAIN_SILENT_FAILURES 2
 /* A connection that closes is opened again without waiting for a query when there was one in this time. */
 #define KEEP_WARM_MS 60000
 /* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
 #define STREAM_BUSY 128
 
-struct stream *address_stream(struct address *address)
+struct stream *address_stream(const struct address *address)
 {
     struct stream *best = NULL;
 
@@ -35,6 +42,15 @@ struct stream *address_stream(struct address *address)
             best = stream;
     }
     return best;
+}
+
+unsigned address_outstanding(const struct address *address)
+{
+    unsigned count = address->datagrams;
+
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++)
+        count += address->streams[i].outstanding;
+    return count;
 }
 
 struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to)
@@ -104,6 +120,13 @@ static uint32_t pause_after(unsigned failures)
     return pause_ms * 3 / 4 + random_below(pause_ms / 4);
 }
 
+/* Tells all threads, but for a plain address whose single datagram was lost. */
+static void note_silence(struct address *address)
+{
+    if (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_SILENT_FAILURES)
+        atomic_store_explicit(&address->standing.status->silent, 1, memory_order_relaxed);
+}
+
 void address_failed(struct address *address, const char *reason)
 {
     if (address->upstream->forward->closing)
@@ -111,6 +134,7 @@ void address_failed(struct address *address, const char *reason)
     if (address->failures == 0)
         address->failed_ms = clock_ms();
     address->failures++;
+    note_silence(address);
     atomic_fetch_add_explicit(&address->standing.status->failures, 1, memory_order_relaxed);
     if (address_stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
         (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
@@ -120,24 +144,60 @@ void address_failed(struct address *address, const char *reason)
     address->upstream->forward->unsettled = true;
 }
 
-/* Sets the timer of an address that works: a plain one is probed when it was not heard of for long. */
+/* How long an address that works may be unheard of before it is probed; 0: for ever. */
+static uint32_t probe_after_ms(const struct address *address)
+{
+    struct upstream *upstream = address->upstream;
+
+    if (upstream_in_use(upstream) != upstream)
+        return PROBE_REPLACED_MS;
+    if (upstream->config->transport == TRANSPORT_PLAIN)
+        return PROBE_IDLE_MS;
+    return upstream->address_count > 1 ? PROBE_ASIDE_MS : 0;
+}
+
+/* Sets the timer of an address that works. */
 static void address_watch(struct address *address)
 {
-    if (address->upstream->config->transport == TRANSPORT_PLAIN)
-        set_timer(address, PROBE_IDLE_MS);
+    uint32_t after_ms = probe_after_ms(address);
+
+    if (after_ms != 0)
+        set_timer(address, after_ms);
     else
         ev_timer_stop(address->upstream->forward->loop, &address->timer);
 }
 
+void address_rewatch(struct address *address)
+{
+    if (address->failures == 0 && address->probe.state == ATTEMPT_FREE)
+        address_watch(address);
+}
+
+/* Is it time to see whether it still answers? A group that nobody asks is left alone, unless its fallback serves. */
+static bool probe_is_due(const struct address *address)
+{
+    uint32_t after_ms = probe_after_ms(address);
+
+    if (address->failures > 0)
+        return true;
+    if (after_ms == 0 || clock_us() - address->answered_us < after_ms * 1000ull)
+        return false;
+    return after_ms != PROBE_ASIDE_MS || clock_ms() - address->upstream->asked_ms < PROBE_ASIDE_MS;
+}
+
 void address_answered(struct address *address, uint64_t sent_us)
 {
-    uint32_t sample = (uint32_t)(clock_us() - sent_us);
+    uint64_t now_us = clock_us();
     struct address_status *status = address->standing.status;
 
-    address->rtt_us = address->rtt_us == 0 ? sample : (address->rtt_us * 7 + sample) / 8;
-    atomic_store_explicit(&status->rtt_us, address->rtt_us, memory_order_relaxed);
+    latency_add(&address->latency, now_us - sent_us);
+    atomic_store_explicit(&status->rtt_us, address->latency.smoothed_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
-    address->answered_us = clock_us();
+    histogram_add_shared(&status->duration, now_us - sent_us);
+    address->answered_us = now_us;
+    address->outrun = 0;
+    if (atomic_load_explicit(&status->silent, memory_order_relaxed) != 0)
+        atomic_store_explicit(&status->silent, 0, memory_order_relaxed);
     if (address->failures > 0) {
         address->failures = 0;
         attempt_forget(&address->probe);
@@ -147,6 +207,33 @@ void address_answered(struct address *address, uint64_t sent_us)
         standing_answered(&address->standing);
     if (address->upstream->silent)
         upstream_note(address->upstream);
+}
+
+/* It takes questions and answers none. A probe on a connection that it has finds it again as soon as it goes on; no new
+ * question is put on these, because they may lead nowhere while another one would not. */
+static void address_stalled(struct address *address)
+{
+    address_failed(address, "others answer, it does not");
+    address_probe(address);
+    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+        if (address->streams[i].state == STREAM_READY)
+            address->streams[i].suspect = true;
+    }
+    address->move_asked = true;
+}
+
+void address_outrun(const struct attempt *attempt, uint64_t took_us)
+{
+    struct address *address = attempt->address;
+    uint64_t waited_us = clock_us() - attempt->sent_us;
+
+    /* Its own answer will never be seen, but it was not quicker than this: else what is slow would look quick. */
+    if (waited_us > address->latency.smoothed_us)
+        latency_add(&address->latency, waited_us);
+    if (address->answered_us >= attempt->sent_us || address->failures > 0 || !hedge_outran(waited_us, took_us))
+        return;
+    if (++address->outrun >= HEDGE_OUTRUN)
+        address_stalled(address);
 }
 
 void address_wait(struct address *address, struct attempt *attempt)
@@ -212,6 +299,8 @@ void address_stream_ready(struct stream *stream)
     address_serve_waiting(stream);
     if (address->failures > 0 || unproved)
         address_probe(address);
+    else if (!ev_is_active(&address->timer))
+        address_watch(address);
 }
 
 /* Notes one query that was out on a closed connection. A connection that answered some of its queries did not refuse
@@ -304,7 +393,7 @@ static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     else if (address->failures > 0 && upstream_uses_streams(address->upstream->config) &&
              address_stream(address) == NULL)
         connect_again(address);
-    else if (address->failures > 0 || clock_us() - address->answered_us >= PROBE_IDLE_MS * 1000ull)
+    else if (probe_is_due(address))
         address_probe(address);
     else
         address_watch(address);

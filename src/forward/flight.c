@@ -28,10 +28,12 @@ void attempt_count(struct attempt *attempt)
     metric_inc(address->upstream->forward->metrics, upstream_queries_total);
     atomic_fetch_add_explicit(&address->standing.status->queries, 1, memory_order_relaxed);
     address->asked_ms = attempt->sent_us / 1000;
-    if (attempt->flight != NULL) {
+    attempt->late = false;
+    if (attempt->flight == NULL)
+        return;
+    attempt->flight->asks++;
+    if (!attempt->hedge)
         attempt->flight->tries++;
-        attempt->flight->asks++;
-    }
 }
 
 void attempt_forget(struct attempt *attempt)
@@ -72,6 +74,7 @@ bool attempt_ask(struct attempt *attempt, struct address *address)
 size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacity)
 {
     const struct flight *flight = attempt->flight;
+    const struct question *question = flight != NULL ? &flight->question : &probe_question;
     bool stream = attempt->state == ATTEMPT_STREAM;
     struct query_style style = {
         .id = attempt->id,
@@ -82,7 +85,10 @@ size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacit
         .edns = !attempt->address->without_edns && !(flight != NULL && flight->without_edns),
     };
 
-    return query_write(out, capacity, flight != NULL ? &flight->question : &probe_question, &style);
+    if (style.padding_block != 0)
+        atomic_fetch_add_explicit(&attempt->address->standing.status->padding_octets, query_padding(question, &style),
+                                  memory_order_relaxed);
+    return query_write(out, capacity, question, &style);
 }
 
 void flight_abandon(struct flight *flight)
@@ -121,13 +127,12 @@ bool flight_is_at(const struct flight *flight, const struct address *address)
     return false;
 }
 
-/* Asks once more at the best address. False: there is none, or it was asked often enough. */
-bool flight_ask(struct flight *flight)
+/* Asks once more, at this address. False: it was asked often enough, or the network refuses. */
+static bool flight_ask_at(struct flight *flight, struct address *address, bool hedge)
 {
     struct attempt *attempt = NULL;
-    struct address *address = upstream_choose(flight);
 
-    if (address == NULL || flight->tries >= FLIGHT_ATTEMPTS || flight->asks >= FLIGHT_ASKS)
+    if (flight->asks >= FLIGHT_ASKS)
         return false;
     for (int i = 0; i < FLIGHT_ATTEMPTS && attempt == NULL; i++) {
         if (flight->attempts[i].state == ATTEMPT_FREE)
@@ -136,11 +141,39 @@ bool flight_ask(struct flight *flight)
     if (attempt == NULL)
         return false;
     attempt->flight = flight;
+    attempt->hedge = hedge;
     if (attempt_ask(attempt, address))
         return true;
-    flight->tries++;
+    if (!hedge)
+        flight->tries++;
     address_failed(address, "the network refuses");
     return false;
+}
+
+bool flight_ask(struct flight *flight)
+{
+    struct address *address = upstream_choose(flight);
+
+    return address != NULL && flight->tries < FLIGHT_TRIES && flight_ask_at(flight, address, false);
+}
+
+/* The first asking: sets when it is late. */
+static void flight_ask_first(struct flight *flight)
+{
+    struct upstream *upstream = flight->upstream;
+    const struct attempt *first = &flight->attempts[0];
+
+    hedge_earn(&upstream->hedges);
+    upstream->asked_ms = clock_ms();
+    flight->ask_again_ms = upstream->asked_ms + ATTEMPT_MS;
+    flight->hedge_ms = 0;
+    if (!flight_ask(flight)) /* when the network refused, the timer asks again */
+        return;
+    upstream->turn = (size_t)(first->address - upstream->addresses) + 1;
+    if (upstream->address_count < 2)
+        return;
+    flight->hedge_wait_ms = hedge_after_ms(latency_usual_us(&first->address->latency));
+    flight->hedge_ms = upstream->asked_ms + flight->hedge_wait_ms;
 }
 
 static void flight_set_timer(struct flight *flight)
@@ -152,9 +185,20 @@ static void flight_set_timer(struct flight *flight)
         next = flight->stale_ms;
     if (flight->ask_again_ms != 0 && flight->ask_again_ms < next)
         next = flight->ask_again_ms;
+    if (flight->hedge_ms != 0 && flight->hedge_ms < next)
+        next = flight->hedge_ms;
     ev_timer_stop(flight->upstream->forward->loop, &flight->timer);
     ev_timer_set(&flight->timer, next > now ? (double)(next - now) / 1000. : 0., 0.);
     ev_timer_start(flight->upstream->forward->loop, &flight->timer);
+}
+
+/* Counts an asking that is out without an answer, once. */
+static void attempt_count_timeout(struct attempt *attempt)
+{
+    if (attempt->late || (attempt->state != ATTEMPT_STREAM && attempt->state != ATTEMPT_DATAGRAM))
+        return;
+    attempt->late = true;
+    atomic_fetch_add_explicit(&attempt->address->standing.status->timeouts, 1, memory_order_relaxed);
 }
 
 /* An asking was not answered for ATTEMPT_MS: what does that say of its connection and address? A connection that
@@ -164,6 +208,7 @@ static void attempt_is_late(struct attempt *attempt)
 {
     struct stream *stream = attempt->stream;
 
+    attempt_count_timeout(attempt);
     if (attempt->state == ATTEMPT_DATAGRAM && attempt->address->answered_us < attempt->sent_us)
         address_failed(attempt->address, "no answer");
     if (attempt->state != ATTEMPT_STREAM || stream->suspect || stream->answered_us >= attempt->sent_us)
@@ -198,11 +243,46 @@ static void flight_ask_again(struct flight *flight)
 {
     struct metrics *metrics = flight->upstream->forward->metrics;
 
-    flight->ask_again_ms = flight->tries + 1 < FLIGHT_ATTEMPTS ? clock_ms() + ATTEMPT_MS : 0;
+    flight->ask_again_ms = flight->tries + 1 < FLIGHT_TRIES ? clock_ms() + ATTEMPT_MS : 0;
     for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
         attempt_is_late(&flight->attempts[i]);
     if (flight_has_elsewhere(flight) && flight_ask(flight))
         metric_inc(metrics, upstream_retries_total);
+}
+
+static unsigned flight_count_out(const struct flight *flight)
+{
+    unsigned count = 0;
+
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
+        count += flight->attempts[i].state != ATTEMPT_FREE;
+    return count;
+}
+
+/* Asks a second address, if one works and the budget has it. */
+static bool flight_try_hedge(struct flight *flight)
+{
+    struct upstream *upstream = flight->upstream;
+    struct address *address = upstream_choose(flight);
+
+    if (address == NULL || !address_is_good(address) || flight_is_at(flight, address) || flight->asks >= FLIGHT_ASKS ||
+        !hedge_spend(&upstream->hedges) || !flight_ask_at(flight, address, true))
+        return false;
+    metric_inc(upstream->forward->metrics, hedges_total);
+    atomic_fetch_add_explicit(&address->standing.status->hedges, 1, memory_order_relaxed);
+    return true;
+}
+
+/* The answer is late. Where no hedge can be had, one may be a little later. */
+static void flight_hedge(struct flight *flight)
+{
+    flight->hedge_ms = 0;
+    if (flight_count_out(flight) != 1 || flight_try_hedge(flight))
+        return;
+    flight->hedge_wait_ms *= 2;
+    flight->hedge_ms = clock_ms() + flight->hedge_wait_ms;
+    if (flight->ask_again_ms == 0 || flight->hedge_ms >= flight->ask_again_ms)
+        flight->hedge_ms = 0;
 }
 
 static void on_flight_timer(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -214,6 +294,8 @@ static void on_flight_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     (void)loop, (void)revents;
     if (now >= flight->deadline_ms) {
         metric_inc(forward->metrics, upstream_timeouts_total);
+        for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
+            attempt_count_timeout(&flight->attempts[i]);
         flight_fail(flight, upstream_is_hopeless(flight->upstream) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
         return;
     }
@@ -223,6 +305,8 @@ static void on_flight_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     }
     if (flight->ask_again_ms != 0 && now >= flight->ask_again_ms)
         flight_ask_again(flight);
+    else if (flight->hedge_ms != 0 && now >= flight->hedge_ms)
+        flight_hedge(flight);
     flight_set_timer(flight);
 }
 
@@ -230,19 +314,51 @@ bool forward_ask(struct forward *forward, struct flight *flight, struct upstream
 {
     uint64_t now = clock_ms();
 
-    flight->upstream = upstream;
+    flight->upstream = upstream_in_use(upstream);
+    flight->fell_back = flight->upstream != upstream;
+    upstream = flight->upstream;
     flight->started_us = clock_us();
     flight->deadline_ms = now + forward->config->timeout;
     flight->stale_ms = forward->config->stale_after != 0 ? now + forward->config->stale_after : 0;
-    flight->ask_again_ms = now + ATTEMPT_MS;
     ev_init(&flight->timer, on_flight_timer);
     flight->timer.data = flight;
     if (upstream_is_hopeless(upstream) && now - upstream->trial_ms < TRIAL_MS)
         return false;
     upstream->trial_ms = now;
-    flight_ask(flight); /* when the network refused, the timer asks again */
+    if (flight->fell_back)
+        metric_inc(forward->metrics, fallback_queries_total);
+    flight_ask_first(flight);
     flight_set_timer(flight);
     return true;
+}
+
+void flight_leave(struct flight *flight, const struct address *address)
+{
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
+        const struct attempt *attempt = &flight->attempts[i];
+
+        if (attempt->state != ATTEMPT_FREE && attempt->address != address)
+            return;
+    }
+    if (!flight_is_at(flight, address) || !flight_has_elsewhere(flight) || !flight_ask(flight))
+        return;
+    metric_inc(flight->upstream->forward->metrics, upstream_retries_total);
+    flight->hedge_ms = 0;
+}
+
+void flight_fall_back(struct flight *flight)
+{
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++)
+        attempt_forget(&flight->attempts[i]);
+    flight->upstream = flight->upstream->fallback;
+    flight->fell_back = true;
+    flight->tries = 0;
+    flight->without_edns = false;
+    flight->over_tcp = false;
+    flight->failed_rcode = 0;
+    metric_inc(flight->upstream->forward->metrics, fallback_queries_total);
+    flight_ask_first(flight);
+    flight_set_timer(flight);
 }
 
 /* The asking is over without an answer, through no fault of the question. */
@@ -252,7 +368,7 @@ void flight_lost_attempt(struct flight *flight)
 
     if (flight_ask(flight))
         metric_inc(metrics, upstream_retries_total);
-    else if (!flight_is_out(flight))
+    else if (!flight_is_out(flight) && !upstream_awaits_fallback(flight->upstream))
         flight_fail(flight, upstream_is_hopeless(flight->upstream) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
 }
 
@@ -268,7 +384,7 @@ void attempt_failed(struct attempt *attempt)
     /* With nobody listening on the only address, three tries would be over in a millisecond: the timer asks again. */
     if (address->upstream->address_count > 1)
         flight_lost_attempt(flight);
-    else if (flight->tries >= FLIGHT_ATTEMPTS && !flight_is_out(flight))
+    else if (flight->tries >= FLIGHT_TRIES && !flight_is_out(flight) && !upstream_awaits_fallback(flight->upstream))
         flight_fail(flight, EDE_NETWORK_ERROR);
 }
 
@@ -292,8 +408,9 @@ static void flight_ask_same(struct flight *flight, struct attempt *attempt)
     struct address *address = attempt->address;
 
     attempt_forget(attempt);
-    flight->tries--;
-    if (!attempt_ask(attempt, address))
+    if (!attempt->hedge)
+        flight->tries--;
+    if (flight->asks >= FLIGHT_ASKS || !attempt_ask(attempt, address))
         flight_lost_attempt(flight);
 }
 
@@ -303,7 +420,7 @@ static bool dislikes_edns(const struct flight *flight, const struct address *add
     return info->rcode == RCODE_FORMERR && !info->edns.present && !flight->without_edns && !address->without_edns;
 }
 
-/* The server could not or would not: somebody else may. */
+/* The server could not or would not: somebody else may, who has the question already or is asked now. */
 static bool ask_other_server(struct flight *flight, struct attempt *attempt, const struct answer_info *info)
 {
     bool failed = info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN;
@@ -313,15 +430,30 @@ static bool ask_other_server(struct flight *flight, struct attempt *attempt, con
     for (size_t i = 0; i < flight->upstream->address_count; i++) {
         struct address *other = &flight->upstream->addresses[i];
 
-        if (!address_is_good(other) || flight_is_at(flight, other))
+        if (other == attempt->address || !address_is_good(other))
             continue;
         flight->failed_rcode = info->rcode;
-        if (flight_ask(flight)) {
+        if (flight_is_at(flight, other) || flight_ask(flight)) {
             attempt_forget(attempt);
             return true;
         }
     }
     return false;
+}
+
+/* What an answer says of those who were asked the same and did not answer. */
+static void judge_others(struct flight *flight, const struct attempt *winner)
+{
+    uint64_t took_us = clock_us() - winner->sent_us;
+
+    if (winner->hedge)
+        metric_inc(flight->upstream->forward->metrics, hedges_won_total);
+    for (int i = 0; i < FLIGHT_ATTEMPTS; i++) {
+        const struct attempt *other = &flight->attempts[i];
+
+        if (other->address != winner->address && (other->state == ATTEMPT_STREAM || other->state == ATTEMPT_DATAGRAM))
+            address_outrun(other, took_us);
+    }
 }
 
 static void flight_answered(struct flight *flight, struct attempt *attempt, const uint8_t *message)
@@ -346,6 +478,7 @@ static void flight_answered(struct flight *flight, struct attempt *attempt, cons
         attempt->address->without_edns = true;
     if (ask_other_server(flight, attempt, info))
         return;
+    judge_others(flight, attempt);
     forward->events->answered(forward->owner, flight, message, info, forward->ttl_offsets);
     flight_abandon(flight);
 }

@@ -91,6 +91,7 @@ bool plain_ask(struct attempt *attempt)
     }
     attempt->state = ATTEMPT_DATAGRAM;
     attempt->sent_us = clock_us();
+    attempt->address->datagrams++;
     ev_io_init(&attempt->io, on_datagram, fd, EV_READ);
     attempt->io.data = attempt;
     ev_io_start(loop, &attempt->io);
@@ -101,5 +102,6 @@ void plain_forget(struct attempt *attempt)
 {
     ev_io_stop(attempt->address->upstream->forward->loop, &attempt->io);
     close(attempt->io.fd);
+    attempt->address->datagrams--;
     attempt->state = ATTEMPT_FREE;
 }

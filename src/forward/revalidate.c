@@ -11,7 +11,9 @@
 #define CHECK_TIMEOUT_S 5.
 /* After a mismatch or a failure: soon enough that a mended certificate is back in service while somebody watches, rare
  * enough not to trouble a server that refuses. */
-#define CHECK_AGAIN_S 5
+#define CHECK_AGAIN_S 5.
+/* The same where no address of the group is usable: service is to be back within 2 s. */
+#define CHECK_URGENT_S 1.5
 /* The first look at what the workers' own connections proved. */
 #define CHECK_FIRST_S 1.
 
@@ -28,6 +30,7 @@ struct revalidator {
     const struct config *config;
     struct ev_loop *loop;
     struct address_status *statuses;
+    const struct upstream_status *upstreams;
     struct metrics *metrics;
     struct tls_trust *trusts[CONFIG_UPSTREAMS];
     struct check checks[STATUS_ADDRESSES];
@@ -41,6 +44,30 @@ static void start_timer(struct check *check, double seconds)
     ev_timer_start(check->owner->loop, &check->timer);
 }
 
+static bool group_usable(const struct revalidator *revalidator, size_t index, uint64_t now)
+{
+    const struct config *config = revalidator->config;
+    const struct address_status *rows = revalidator->statuses;
+
+    for (size_t i = 0; i < index; i++)
+        rows += config->upstreams[i].address_count;
+    for (size_t i = 0; i < config->upstreams[index].address_count; i++) {
+        if (standing_row_usable(&config->upstreams[index], rows + i, now))
+            return true;
+    }
+    return false;
+}
+
+/* The pause before an address that is not valid is looked at again, a quarter of it jitter. */
+static double seconds_until_again(const struct check *check)
+{
+    const struct revalidator *owner = check->owner;
+    size_t group = (size_t)(check->standing.config - owner->config->upstreams);
+    double pause = group_usable(owner, group, clock_ms()) ? CHECK_AGAIN_S : CHECK_URGENT_S;
+
+    return pause * (0.75 + random_below(256) / 1024.);
+}
+
 /* When the address is due: its period after the last proof, whoever made it. */
 static double seconds_until_due(const struct check *check)
 {
@@ -48,10 +75,9 @@ static double seconds_until_due(const struct check *check)
     uint64_t proved_ms = atomic_load(&check->standing.status->validated_ms);
     uint64_t age_s = (clock_ms() - proved_ms) / 1000;
     uint32_t jitter = random_below(period / 10 + 1);
-    uint32_t again = period < CHECK_AGAIN_S ? period : CHECK_AGAIN_S;
 
     if (proved_ms == 0 || standing_state(&check->standing) != IDENTITY_VALID)
-        return again;
+        return seconds_until_again(check);
     return age_s + jitter < period ? (double)(period - jitter - age_s) : 0.;
 }
 
@@ -63,6 +89,7 @@ static void finish(struct check *check)
 
 static void finish_unreachable(struct check *check, const char *reason)
 {
+    atomic_fetch_add_explicit(&check->standing.status->connect_failures, 1, memory_order_relaxed);
     standing_unreachable(&check->standing, reason);
     finish(check);
     start_timer(check, seconds_until_due(check));
@@ -74,6 +101,7 @@ static void finish_proof(struct check *check)
 
     metric_inc(owner->metrics, revalidations_total);
     metric_inc(owner->metrics, handshakes_full_total);
+    atomic_fetch_add_explicit(&check->standing.status->handshakes_full, 1, memory_order_relaxed);
     standing_judge(&check->standing, check->trust, check->handshake.tls, owner->metrics);
     finish(check);
     start_timer(check, seconds_until_due(check));
@@ -108,6 +136,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
 
 static void begin(struct check *check)
 {
+    atomic_fetch_add_explicit(&check->standing.status->connects, 1, memory_order_relaxed);
     if (!handshake_begin(&check->handshake, check->trust, &check->standing.status->endpoint,
                          check->standing.config->server_name)) {
         finish_unreachable(check, check->handshake.error);
@@ -150,8 +179,8 @@ static void add_check(struct revalidator *revalidator, const struct upstream_con
 }
 
 struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
-                                       struct address_status *statuses, struct metrics *metrics,
-                                       void (*changed)(void *), void *context, char *error)
+                                       struct address_status *statuses, const struct upstream_status *upstreams,
+                                       struct metrics *metrics, void (*changed)(void *), void *context, char *error)
 {
     struct revalidator *revalidator = calloc(1, sizeof(*revalidator));
 
@@ -161,6 +190,7 @@ struct revalidator *revalidator_create(const struct config *config, struct ev_lo
     revalidator->config = config;
     revalidator->loop = loop;
     revalidator->statuses = statuses;
+    revalidator->upstreams = upstreams;
     revalidator->metrics = metrics;
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct upstream_config *upstream = &config->upstreams[i];
@@ -201,31 +231,31 @@ void revalidator_destroy(struct revalidator *revalidator)
     free(revalidator);
 }
 
-static bool upstream_usable(const struct revalidator *revalidator, size_t index, uint64_t now)
+void revalidator_recheck(struct revalidator *revalidator)
 {
-    const struct config *config = revalidator->config;
-    struct address_status *status = revalidator->statuses;
+    for (size_t i = 0; i < revalidator->check_count; i++) {
+        struct check *check = &revalidator->checks[i];
+        enum identity_state state = standing_state(&check->standing);
+        double again = seconds_until_again(check);
 
-    for (size_t i = 0; i < index; i++)
-        status += config->upstreams[i].address_count;
-    for (size_t i = 0; i < config->upstreams[index].address_count; i++) {
-        struct standing standing = {.config = &config->upstreams[index], .status = status + i};
-
-        if (standing_usable(&standing, now))
-            return true;
+        if (check->handshake.fd < 0 && (state == IDENTITY_MISMATCH || state == IDENTITY_UNREACHABLE) &&
+            ev_timer_remaining(revalidator->loop, &check->timer) > again)
+            start_timer(check, again);
     }
-    return false;
 }
 
 const struct zone_config *revalidator_lacks(const struct revalidator *revalidator)
 {
+    const struct config *config = revalidator->config;
     uint64_t now = clock_ms();
 
-    for (size_t i = 0; i < revalidator->config->zone_count; i++) {
-        const struct zone_config *zone = &revalidator->config->zones[i];
+    for (size_t i = 0; i < config->zone_count; i++) {
+        size_t group = config->zones[i].upstream;
 
-        if (!upstream_usable(revalidator, zone->upstream, now))
-            return zone;
+        if (!group_usable(revalidator, group, now) &&
+            (atomic_load(&revalidator->upstreams[group].fallback) == 0 ||
+             !group_usable(revalidator, config->upstreams[group].fallback, now)))
+            return &config->zones[i];
     }
     return NULL;
 }

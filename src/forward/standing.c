@@ -115,8 +115,10 @@ bool standing_judge(const struct standing *standing, struct tls_trust *trust, st
     struct identity_result result;
 
     identity_check(standing->config, &standing->status->endpoint, trust, tls, clock_wall_seconds(), &result);
-    if (!result.proved || result.pin_missed)
+    if (!result.proved || result.pin_missed) {
         metric_inc(metrics, identity_mismatches_total);
+        atomic_fetch_add_explicit(&standing->status->mismatches, 1, memory_order_relaxed);
+    }
     if (result.proved) {
         record_proof(standing, &result);
         return true;
@@ -147,14 +149,19 @@ void standing_unreachable(const struct standing *standing, const char *reason)
         log_state(standing, LOG_LEVEL_WARN, IDENTITY_UNREACHABLE, "upstream address is unreachable", reason);
 }
 
-bool standing_usable(const struct standing *standing, uint64_t now_ms)
+bool standing_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms)
 {
-    uint64_t limit = (uint64_t)standing->config->revalidate * 1000 + STANDING_GRACE_MS;
+    uint64_t limit = (uint64_t)config->revalidate * 1000 + STANDING_GRACE_MS;
 
-    if (standing_state(standing) != IDENTITY_VALID)
+    if (atomic_load_explicit(&row->state, memory_order_acquire) != IDENTITY_VALID)
         return false;
-    if (standing->config->transport == TRANSPORT_PLAIN)
+    if (config->transport == TRANSPORT_PLAIN)
         return true;
     /* The proof may be newer than the caller's clock. */
-    return now_ms <= atomic_load(&standing->status->validated_ms) + limit;
+    return now_ms <= atomic_load(&row->validated_ms) + limit;
+}
+
+bool standing_usable(const struct standing *standing, uint64_t now_ms)
+{
+    return standing_row_usable(standing->config, standing->status, now_ms);
 }

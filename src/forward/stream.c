@@ -56,6 +56,18 @@ static void set_timer(struct stream *stream, double seconds)
     ev_timer_start(loop, &stream->timer);
 }
 
+/* The address's row of the status page; what is counted there is counted together with the thread's own block. */
+static struct address_status *status_of(const struct stream *stream)
+{
+    return stream->address->standing.status;
+}
+
+static void count_connect_failure(const struct stream *stream)
+{
+    metric_inc(forward_of(stream)->metrics, upstream_connect_failures_total);
+    atomic_fetch_add_explicit(&status_of(stream)->connect_failures, 1, memory_order_relaxed);
+}
+
 /* The one place that moves the state. */
 static void set_state(struct stream *stream, enum stream_state state)
 {
@@ -63,8 +75,10 @@ static void set_state(struct stream *stream, enum stream_state state)
     bool was_ready = stream->state == STREAM_READY || stream->state == STREAM_DRAINING;
     bool is_ready = state == STREAM_READY || state == STREAM_DRAINING;
 
-    if (was_ready != is_ready)
+    if (was_ready != is_ready) {
         metric_add(metrics, upstream_connections, is_ready ? 1 : -1);
+        atomic_fetch_add_explicit(&status_of(stream)->connections, is_ready ? 1 : UINT64_MAX, memory_order_relaxed);
+    }
     stream->state = state;
 }
 
@@ -78,7 +92,7 @@ void stream_close(struct stream *stream, const char *reason)
         return;
     snprintf(why, sizeof(why), "%s", reason);
     if (!was_ready)
-        metric_inc(forward->metrics, upstream_connect_failures_total);
+        count_connect_failure(stream);
     if (was_ready && stream->tls != NULL)
         address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
     watch(stream, 0);
@@ -125,8 +139,10 @@ static void finish_handshake(struct stream *stream)
             return;
         }
         metric_inc(forward->metrics, handshakes_resumed_total);
+        atomic_fetch_add_explicit(&status_of(stream)->handshakes_resumed, 1, memory_order_relaxed);
     } else {
         metric_inc(forward->metrics, handshakes_full_total);
+        atomic_fetch_add_explicit(&status_of(stream)->handshakes_full, 1, memory_order_relaxed);
         if (!standing_judge(&stream->address->standing, stream->address->upstream->trust, stream->tls,
                             forward->metrics)) {
             stream_close(stream, "identity mismatch");
@@ -424,9 +440,10 @@ void stream_open(struct stream *stream)
     stream->out_used = 0;
     stream->proved_ms = 0;
     metric_inc(forward->metrics, upstream_connects_total);
+    atomic_fetch_add_explicit(&status_of(stream)->connects, 1, memory_order_relaxed);
     stream->fd = open_socket(&stream->address->endpoint);
     if (stream->fd < 0) {
-        metric_inc(forward->metrics, upstream_connect_failures_total);
+        count_connect_failure(stream);
         address_stream_closed(stream, false, strerror(errno));
         return;
     }

@@ -3,6 +3,8 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
 #include "nodedot/forward/address.h"
+#include "nodedot/forward/choice.h"
+#include "nodedot/forward/fallback.h"
 #include "nodedot/forward/flight.h"
 
 #include <stdlib.h>
@@ -14,8 +16,14 @@
 /* One query in so many goes to a random good address, so that their round-trip times stay known. */
 #define EXPLORE_ONE_IN 64
 
-/* No address of the group answered for a while, or all have the wrong identity: waiting is of no use. */
-bool upstream_is_hopeless(const struct upstream *upstream)
+/* Ranks of addresses for one more asking, added up: what it says that it comes after those of which it is not true. */
+enum {
+    RANK_NO_STREAM = 1, /* it has no connection yet */
+    RANK_FAILED = 2,
+    RANK_ASKED = 4 /* it has the question already */
+};
+
+static bool upstream_is_dead(const struct upstream *upstream)
 {
     uint64_t now = clock_ms();
 
@@ -28,6 +36,27 @@ bool upstream_is_hopeless(const struct upstream *upstream)
             return false;
     }
     return true;
+}
+
+bool upstream_awaits_fallback(const struct upstream *upstream)
+{
+    const struct upstream *fallback = upstream->fallback;
+
+    return fallback != NULL && !atomic_load_explicit(&upstream->status->fallback, memory_order_acquire) &&
+           fallback_allowed(upstream->config, fallback->config, upstream->addresses[0].standing.status) &&
+           !upstream_is_dead(fallback);
+}
+
+bool upstream_is_hopeless(const struct upstream *upstream)
+{
+    return upstream_is_dead(upstream) && !upstream_awaits_fallback(upstream);
+}
+
+struct upstream *upstream_in_use(struct upstream *upstream)
+{
+    if (upstream->fallback != NULL && atomic_load_explicit(&upstream->status->fallback, memory_order_acquire))
+        return upstream->fallback;
+    return upstream;
 }
 
 void upstream_note(struct upstream *upstream)
@@ -57,43 +86,60 @@ static void upstream_fail_waiting(struct upstream *upstream)
     }
 }
 
-/* Smaller is better: addresses that this flight asks already come last, then those that fail. */
-static uint64_t address_cost(const struct flight *flight, struct address *address)
+/* An operator's order is kept even where that means to open a connection first, once the address has proved itself. */
+static bool needs_stream(const struct address *address)
 {
-    uint64_t cost = address->rtt_us;
-
-    if (flight_is_at(flight, address))
-        cost += 1ull << 42;
-    if (!address_is_good(address))
-        cost += 1ull << 41;
-    if (upstream_uses_streams(address->upstream->config) && address_stream(address) == NULL)
-        cost += 1ull << 40;
-    return cost;
+    return upstream_uses_streams(address->upstream->config) && address_stream(address) == NULL &&
+           (address->upstream->config->policy == POLICY_FASTEST ||
+            standing_state(&address->standing) != IDENTITY_VALID);
 }
 
-/* NULL: every address has the wrong identity. */
+static struct candidate candidate_of(const struct flight *flight, const struct address *address)
+{
+    struct candidate candidate = {.expected_us = latency_expected_us(&address->latency),
+                                  .outstanding = address_outstanding(address)};
+
+    if (standing_state(&address->standing) == IDENTITY_MISMATCH) {
+        candidate.rank = CHOICE_NEVER;
+        return candidate;
+    }
+    if (flight_is_at(flight, address))
+        candidate.rank += RANK_ASKED;
+    if (!address_is_good(address))
+        candidate.rank += RANK_FAILED;
+    if (needs_stream(address))
+        candidate.rank += RANK_NO_STREAM;
+    return candidate;
+}
+
+/* A random address, if it works. One that was not needed for long has no connection: it gets one, and is asked the next
+ * time. */
+static struct address *explore(struct upstream *upstream, const struct candidate *candidates)
+{
+    uint32_t which = random_below((uint32_t)upstream->address_count);
+
+    if (candidates[which].rank == RANK_NO_STREAM)
+        address_open_stream(&upstream->addresses[which]);
+    return candidates[which].rank == 0 ? &upstream->addresses[which] : NULL;
+}
+
 struct address *upstream_choose(const struct flight *flight)
 {
     struct upstream *upstream = flight->upstream;
-    struct address *best = NULL;
-    uint64_t best_cost = UINT64_MAX;
+    enum policy policy = upstream->config->policy;
+    struct candidate candidates[CONFIG_ADDRESSES];
+    struct address *explored = NULL;
+    size_t which;
 
-    if (upstream->address_count > 1 && random_below(EXPLORE_ONE_IN) == 0) {
-        struct address *address = &upstream->addresses[random_below((uint32_t)upstream->address_count)];
-
-        if (address_cost(flight, address) < 1ull << 40)
-            return address;
-    }
-    for (size_t i = 0; i < upstream->address_count; i++) {
-        struct address *address = &upstream->addresses[i];
-        uint64_t cost = address_cost(flight, address);
-
-        if (cost < best_cost && standing_state(&address->standing) != IDENTITY_MISMATCH) {
-            best = address;
-            best_cost = cost;
-        }
-    }
-    return best;
+    for (size_t i = 0; i < upstream->address_count; i++)
+        candidates[i] = candidate_of(flight, &upstream->addresses[i]);
+    if (policy == POLICY_FASTEST && upstream->address_count > 1 && flight->asks == 0 &&
+        random_below(EXPLORE_ONE_IN) == 0)
+        explored = explore(upstream, candidates);
+    if (explored != NULL)
+        return explored;
+    which = choice_make(policy, candidates, upstream->address_count, upstream->turn);
+    return which == CHOICE_NONE ? NULL : &upstream->addresses[which];
 }
 
 /* Flights that wait for a connection of this address go to one that looks better, or on waiting here. */
@@ -108,11 +154,25 @@ static void address_move_waiting(struct address *address)
         struct flight *flight = attempt->flight;
 
         attempt_list_remove(&address->waiting, attempt);
-        if (upstream_choose(flight) == NULL && !flight_is_out(flight))
-            flight_fail(flight, EDE_NO_REACHABLE_AUTHORITY);
-        else if (!flight_ask(flight) && !flight_is_out(flight))
-            flight_fail(flight, EDE_NETWORK_ERROR);
+        if (flight_ask(flight) || flight_is_out(flight) || upstream_awaits_fallback(flight->upstream))
+            continue;
+        flight_fail(flight, upstream_choose(flight) == NULL ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
     }
+}
+
+/* Does something with every flight; none may end meanwhile. */
+static void forward_each_flight(struct forward *forward, void (*step)(struct flight *flight, void *context),
+                                void *context)
+{
+    for (size_t i = 0; i <= forward->inflight.bucket_mask; i++) {
+        for (struct flight *flight = forward->inflight.buckets[i]; flight != NULL; flight = flight->next)
+            step(flight, context);
+    }
+}
+
+static void leave_address(struct flight *flight, void *context)
+{
+    flight_leave(flight, context);
 }
 
 static void forward_settle(struct forward *forward)
@@ -122,10 +182,15 @@ static void forward_settle(struct forward *forward)
         struct upstream *upstream = &forward->upstreams[i];
 
         for (size_t j = 0; j < upstream->address_count; j++) {
-            if (!upstream->addresses[j].move_waiting)
-                continue;
-            upstream->addresses[j].move_waiting = false;
-            address_move_waiting(&upstream->addresses[j]);
+            struct address *address = &upstream->addresses[j];
+
+            if (address->move_asked)
+                forward_each_flight(forward, leave_address, address);
+            address->move_asked = false;
+            if (address->move_waiting) {
+                address->move_waiting = false;
+                address_move_waiting(address);
+            }
         }
         upstream_fail_waiting(upstream);
     }
@@ -153,6 +218,27 @@ void forward_flush(struct forward *forward)
     }
 }
 
+static void fall_back(struct flight *flight, void *context)
+{
+    const struct upstream *upstream = context;
+
+    if (flight->upstream == upstream && !flight->fell_back)
+        flight_fall_back(flight);
+}
+
+/* The fallback began to serve, or ended: what waits for the group goes there at once. What was asked of the fallback
+ * stays there. */
+static void upstream_follow(struct upstream *upstream)
+{
+    bool falls_back = upstream_in_use(upstream) != upstream;
+
+    if (falls_back && !upstream->fell_back)
+        forward_each_flight(upstream->forward, fall_back, upstream);
+    upstream->fell_back = falls_back;
+    for (size_t i = 0; i < upstream->address_count; i++)
+        address_rewatch(&upstream->addresses[i]);
+}
+
 void forward_recheck(struct forward *forward)
 {
     for (size_t i = 0; i < forward->config->upstream_count; i++) {
@@ -160,6 +246,8 @@ void forward_recheck(struct forward *forward)
 
         for (size_t j = 0; j < upstream->address_count && upstream->config->transport == TRANSPORT_DOT; j++)
             address_recheck(&upstream->addresses[j]);
+        if (upstream->fallback != NULL)
+            upstream_follow(upstream);
     }
 }
 
@@ -173,6 +261,10 @@ static bool upstream_init(struct upstream *upstream, struct forward *forward, co
     upstream->forward = forward;
     upstream->config = config;
     upstream->address_count = config->address_count;
+    upstream->status = setup->upstreams;
+    if (config->fallback != CONFIG_NO_UPSTREAM)
+        upstream->fallback = &forward->upstreams[config->fallback];
+    hedge_init(&upstream->hedges);
     upstream->addresses = calloc(config->address_count, sizeof(struct address));
     strcpy(error, "out of memory");
     if (upstream->addresses == NULL)
@@ -205,6 +297,7 @@ bool forward_init(struct forward *forward, const struct config *config, const st
         if (!upstream_init(&forward->upstreams[i], forward, &config->upstreams[i], &part, error))
             return false;
         part.statuses += config->upstreams[i].address_count;
+        part.upstreams++;
     }
     strcpy(error, "out of memory");
     return inflight_init(&forward->inflight, config->in_flight + forward_unattended_max(config));

@@ -1,6 +1,7 @@
 #include "nodedot/resolver/resolver.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/forward/fallback.h"
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/resolver/exporter.h"
@@ -31,6 +32,7 @@ struct resolver {
     struct quota *quota;
     struct revalidator *revalidator;
     struct exporter exporter;
+    struct fallback_watch fallbacks;
     struct cache *cache; /* for clearing and figures */
     uint64_t evictions;  /* of the cache, as far as they are counted */
     _Atomic uint32_t in_flight;
@@ -43,9 +45,14 @@ struct resolver {
     ev_async wake;
 };
 
+static struct status_slot *slot_of(const struct resolver *resolver)
+{
+    return &resolver->start->status->slots[resolver->start->slot];
+}
+
 static struct metrics *metrics_of(const struct resolver *resolver, unsigned thread)
 {
-    return &resolver->start->status->slots[resolver->start->slot].threads[thread];
+    return &slot_of(resolver)->threads[thread];
 }
 
 static void report(const struct resolver *resolver, enum resolver_report report)
@@ -71,6 +78,12 @@ static void end(struct resolver *resolver, enum resolver_order order)
     order_workers(resolver, order);
 }
 
+static void recheck_workers(struct resolver *resolver)
+{
+    for (unsigned i = 0; i < resolver->worker_count; i++)
+        worker_recheck(&resolver->workers[i]);
+}
+
 static void take_over(struct resolver *resolver)
 {
     exporter_start(&resolver->exporter);
@@ -82,8 +95,7 @@ static void on_identity_changed(void *context)
 {
     struct resolver *resolver = context;
 
-    for (unsigned i = 0; i < resolver->worker_count; i++)
-        worker_recheck(&resolver->workers[i]);
+    recheck_workers(resolver);
     ev_async_send(resolver->loop, &resolver->wake);
 }
 
@@ -129,6 +141,8 @@ static void update_ready(struct resolver *resolver)
 static void look_around(struct resolver *resolver)
 {
     metric_set(resolver->metrics, heartbeat_ms, clock_ms());
+    if (fallback_update(&resolver->fallbacks, clock_ms()))
+        recheck_workers(resolver);
     update_ready(resolver);
     if (all_finished(resolver))
         ev_break(resolver->loop, EVBREAK_ALL);
@@ -136,8 +150,11 @@ static void look_around(struct resolver *resolver)
 
 static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
 {
+    struct resolver *resolver = async->data;
+
     (void)loop, (void)revents;
-    look_around(async->data);
+    revalidator_recheck(resolver->revalidator);
+    look_around(resolver);
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -176,7 +193,7 @@ static bool fail(const char *what, const char *reason)
 static bool init_workers(struct resolver *resolver)
 {
     const struct resolver_start *start = resolver->start;
-    struct status_slot *slot = &start->status->slots[start->slot];
+    struct status_slot *slot = slot_of(resolver);
     char error[TLS_ERROR];
 
     resolver->workers = calloc(start->config->workers, sizeof(struct worker));
@@ -193,6 +210,7 @@ static bool init_workers(struct resolver *resolver)
                       .cache = start->cache,
                       .forward = {.metrics = metrics_of(resolver, i),
                                   .statuses = slot->addresses,
+                                  .upstreams = slot->upstreams,
                                   .changed = on_identity_changed,
                                   .context = resolver}},
             .quota = resolver->quota,
@@ -210,7 +228,7 @@ static bool init_workers(struct resolver *resolver)
 static bool init_shared(struct resolver *resolver)
 {
     const struct config *config = resolver->start->config;
-    struct status_slot *slot = &resolver->start->status->slots[resolver->start->slot];
+    struct status_slot *slot = slot_of(resolver);
     struct cache_statistics statistics;
     char error[TLS_ERROR];
 
@@ -228,10 +246,11 @@ static bool init_shared(struct resolver *resolver)
     metrics_reset_gauges(slot);
     if (!metrics_begin_rows(slot, config))
         return fail("status", "out of memory");
-    resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, resolver->metrics,
-                                               on_identity_changed, resolver, error);
+    resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, slot->upstreams,
+                                               resolver->metrics, on_identity_changed, resolver, error);
     if (resolver->revalidator == NULL)
         return fail("revalidation", error);
+    fallback_init(&resolver->fallbacks, config, slot->addresses, slot->upstreams);
     return exporter_init(&resolver->exporter, resolver->loop, resolver->start, resolver->revalidator, update_figures,
                          resolver) ||
            fail("metrics", "out of memory");

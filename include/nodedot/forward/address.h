@@ -1,7 +1,10 @@
 /* address.h - one address of an upstream group, as one thread sees it: its connections, its health, its tickets.
  *
- * Health:      an address that fails is tried again after a growing pause, and probed with a query (". NS") before
- *              it counts as good again; what the threads know together is in standing.h.
+ * Health:      from the queries of clients, and from a query of our own (". NS") where there are none: an address that
+ *              fails is tried again after a growing pause, and probed before it counts as good again; one that was not
+ *              needed for a while is probed while others of its group are asked. What the threads know together is in
+ *              standing.h.
+ * Stall:       an address that accepts and never answers is found by comparison with the others, see hedge.h.
  * Connections: one is opened at the start and whenever one closes while queries come; another when the least loaded
  *              one is busy, up to the limit.
  */
@@ -14,7 +17,10 @@
 bool address_init(struct address *address, struct upstream *upstream, size_t index, const struct forward_setup *setup);
 
 /* The connection with the fewest queries out that can take one more, or NULL. */
-struct stream *address_stream(struct address *address);
+struct stream *address_stream(const struct address *address);
+
+/* Queries that are out there. */
+unsigned address_outstanding(const struct address *address);
 
 /* Any connection whose state is in [from, to], or NULL. */
 struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to);
@@ -36,6 +42,13 @@ void address_failed(struct address *address, const char *reason);
 
 /* A valid answer came to what was sent at sent_us. */
 void address_answered(struct address *address, uint64_t sent_us);
+
+/* Another address answered within took_us what the attempt, still unanswered, asks here: enough of these, and nothing
+ * answered in between, show that the address is stalled. */
+void address_outrun(const struct attempt *attempt, uint64_t took_us);
+
+/* Sets the timer of a working address anew: how often it is probed depends on whether its group's fallback serves. */
+void address_rewatch(struct address *address);
 
 /* Does it look as if it would answer now? */
 bool address_is_good(const struct address *address);

@@ -1,7 +1,9 @@
 /* flight.h - asking a flight's question until somebody answers or its time is up.
  *
- * Asking: once at the best address; again elsewhere when a connection breaks, or after a second without an answer;
- *         FLIGHT_ATTEMPTS unanswered askings, FLIGHT_ASKS in all. The first valid answer ends the flight.
+ * Asking: once at the best address; at a second one when the answer is later than is usual there (a hedge, within its
+ *         budget, see hedge.h); again elsewhere when a connection breaks, an address is found stalled, or after a
+ *         second without an answer; FLIGHT_TRIES unanswered askings and a hedge, FLIGHT_ASKS in all. The first valid
+ *         answer ends the flight.
  * Ends:   in forward_flush() or in the flight's own callbacks, never inside another flight's.
  */
 #ifndef NODEDOT_FORWARD_FLIGHT_H
@@ -25,6 +27,12 @@ void flight_lost_attempt(struct flight *flight);
 
 /* Nobody waits for it any more: releases it without telling the owner. Not from an event. */
 void flight_abandon(struct flight *flight);
+
+/* The address answers nothing: asks elsewhere, if nobody else has the question. */
+void flight_leave(struct flight *flight, const struct address *address);
+
+/* Forgets what was asked, and asks the fallback of its group. */
+void flight_fall_back(struct flight *flight);
 
 /* Tells the owner that it failed, and releases it. */
 void flight_fail(struct flight *flight, enum ede why);

@@ -22,10 +22,12 @@ struct stream;
 struct upstream;
 struct flight;
 
-/* Askings of one question that may be out at the same time. RFC 9520 section 3.1 allows three tries at a server. */
-#define FLIGHT_ATTEMPTS 3
-/* Askings in all, those after a connection that closed included: a server that closes after each answer cannot make us
- * ask for ever. */
+/* Askings of one question that may be left without an answer. RFC 9520 section 3.1 allows three at a server. */
+#define FLIGHT_TRIES 3
+/* Askings that may be out at the same time: the tries, and one hedge. */
+#define FLIGHT_ATTEMPTS (FLIGHT_TRIES + 1)
+/* Askings in all, hedges, those after a connection that closed, those over TCP or without EDNS, and those of a fallback
+ * included: whatever the servers do, one question never causes more upstream queries than these. */
 #define FLIGHT_ASKS 8
 
 enum attempt_state {
@@ -46,6 +48,8 @@ struct attempt {
     uint64_t sent_us;
     uint16_t id;
     enum attempt_state state;
+    bool hedge; /* asked because another one was late */
+    bool late;  /* counted as unanswered */
 };
 
 /* Attempts in the order in which they came. */
@@ -63,15 +67,18 @@ struct flight {
     const void *zone;    /* the owner's */
     struct upstream *upstream;
     struct attempt attempts[FLIGHT_ATTEMPTS];
-    ev_timer timer; /* next of: ask again, serve stale, give up */
+    ev_timer timer; /* next of: hedge, ask again, serve stale, give up */
     uint64_t started_us;
-    uint64_t ask_again_ms; /* clock_ms() when it is asked elsewhere as well; 0: not any more */
+    uint64_t hedge_ms; /* clock_ms() when a second address is asked as well; 0: not any more */
+    uint32_t hedge_wait_ms;
+    uint64_t ask_again_ms; /* when it is asked elsewhere as well, whatever that costs; 0: not any more */
     uint64_t stale_ms;     /* when a stale answer is served meanwhile; 0: done */
     uint64_t deadline_ms;  /* when it is given up */
-    uint8_t tries;         /* askings that were left without an answer or are out */
+    uint8_t tries;         /* askings that were left without an answer or are out, but for a hedge */
     uint8_t asks;          /* all askings */
     bool without_edns;     /* a server answered FORMERR to OPT */
     bool over_tcp;         /* a plain answer was truncated */
+    bool fell_back;        /* upstream is the fallback of the one that it was for */
     uint16_t failed_rcode; /* an upstream's own failure, kept while another address is asked */
 };
 

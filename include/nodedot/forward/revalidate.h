@@ -15,16 +15,20 @@
 
 struct revalidator;
 
-/* Prepares one check per DoT address; statuses as in forward_setup. NULL: see error (TLS_ERROR octets). */
+/* Prepares one check per DoT address; statuses and upstreams as in forward_setup. NULL: see error (TLS_ERROR octets). */
 struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
-                                       struct address_status *statuses, struct metrics *metrics,
-                                       void (*changed)(void *), void *context, char *error);
+                                       struct address_status *statuses, const struct upstream_status *upstreams,
+                                       struct metrics *metrics, void (*changed)(void *), void *context, char *error);
 
 /* Starts the timers. */
 void revalidator_start(struct revalidator *revalidator);
 void revalidator_destroy(struct revalidator *revalidator);
 
-/* The first zone whose upstream has no usable address; NULL: there is none, so this generation is ready. */
+/* An address changed its state: one that is not valid any more is not left alone until its period is over. */
+void revalidator_recheck(struct revalidator *revalidator);
+
+/* The first zone for which neither its upstream nor the fallback that serves for it has a usable address; NULL: there is
+ * none, so this generation is ready. */
 const struct zone_config *revalidator_lacks(const struct revalidator *revalidator);
 
 #endif

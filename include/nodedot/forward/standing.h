@@ -39,4 +39,7 @@ uint32_t standing_epoch(const struct standing *standing);
  * answers. */
 bool standing_usable(const struct standing *standing, uint64_t now_ms);
 
+/* The same of an address of config that has this row. */
+bool standing_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms);
+
 #endif

@@ -143,6 +143,7 @@ struct address_status {
     _Atomic int64_t not_after;     /* wall seconds: earliest end of a certificate in the proved chain; 0: unknown */
     _Atomic uint32_t pins_matched; /* bit i: pin i of the group matched at the last proof */
     _Atomic uint32_t rtt_us;       /* smoothed */
+    _Atomic uint32_t silent;       /* 1: it failed, and has answered nobody since */
     _Atomic uint64_t connections;  /* ready now */
     /* counted, from here on */
     _Atomic uint64_t queries, answers, failures;

@@ -1,0 +1,44 @@
+/* hedge.h - when a question is asked of a second address as well, and what it says of the first one.
+ *
+ * Budget: each question earns a twentieth of a hedge, so hedges are 5 % of the questions at most; a group that was quiet
+ *         has HEDGE_BURST saved up. An upstream that is slow as a whole is not asked twice for everything.
+ * Stall:  an address that answers nothing at all while HEDGE_OUTRUN questions that it has are answered elsewhere, much
+ *         sooner than they had waited there, hangs. A name that is slow everywhere proves nothing: there both waited
+ *         about as long.
+ */
+#ifndef NODEDOT_FORWARD_HEDGE_H
+#define NODEDOT_FORWARD_HEDGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* No question is late before this: a thread that was not scheduled for a moment is no reason to ask twice. */
+#define HEDGE_MIN_MS 10
+/* Questions that earn one hedge. */
+#define HEDGE_QUESTIONS 20
+/* Hedges that can be saved up: enough to find one address of a group hung, three times over. */
+#define HEDGE_BURST 10
+/* Distinct questions answered elsewhere that make a silent address a stalled one. */
+#define HEDGE_OUTRUN 3
+
+struct hedge_budget {
+    uint32_t earned; /* in twentieths */
+};
+
+/* A full purse. */
+void hedge_init(struct hedge_budget *budget);
+
+/* A question was asked. */
+void hedge_earn(struct hedge_budget *budget);
+
+/* Takes what one hedge costs. False: it is not there. */
+bool hedge_spend(struct hedge_budget *budget);
+
+/* How long a question waits at an address with this 95th percentile before it is late. */
+uint32_t hedge_after_ms(uint32_t usual_us);
+
+/* A question waited for waited_us at one address, and was answered by another within took_us: was the first outrun, or
+ * is the name slow? */
+bool hedge_outran(uint64_t waited_us, uint64_t took_us);
+
+#endif

@@ -1,0 +1,40 @@
+/* latency.h - how long one address takes to answer, as one thread sees it.
+ *
+ * Two views of the same samples: a smoothed round-trip time with its variance, which follows changes (RFC 6298 section
+ * 2), and a distribution, which knows what is usual: its buckets are a quarter of an octave wide (64 us to 8.4 s), and
+ * all are halved when LATENCY_SAMPLES_MAX are in, so that old samples fade.
+ * Units:  microseconds.
+ * Memory: fixed; zero bytes are a good start. Shared: by nobody.
+ */
+#ifndef NODEDOT_FORWARD_LATENCY_H
+#define NODEDOT_FORWARD_LATENCY_H
+
+#include <stdint.h>
+
+/* One bucket below 64 us and four for each of the 17 octaves above. */
+#define LATENCY_BUCKETS 69
+/* The distribution speaks of the last 512 to 1024 answers: some seconds under load, an hour of an idle node. */
+#define LATENCY_SAMPLES_MAX 1024
+/* Below this many samples a 95th percentile is just the largest of them. */
+#define LATENCY_SAMPLES_MIN 20
+/* An address that was never measured is taken to be this slow: a recursive resolver's time for a name it must ask for. */
+#define LATENCY_UNKNOWN_US 250000
+
+struct latency {
+    uint32_t smoothed_us; /* 0: never measured */
+    uint32_t variance_us;
+    uint32_t usual_us; /* the 95th percentile when it was last looked up */
+    uint16_t count;    /* of samples in the buckets */
+    uint16_t buckets[LATENCY_BUCKETS];
+};
+
+void latency_add(struct latency *latency, uint64_t us);
+
+/* The time within which 95 of 100 answers come (the upper bound of the bucket): a question that waits longer is late.
+ * With few samples it is guessed as RFC 6298 guesses its time-out. */
+uint32_t latency_usual_us(const struct latency *latency);
+
+/* What to expect of the next answer, to compare addresses by; 0: never measured. */
+uint32_t latency_expected_us(const struct latency *latency);
+
+#endif
