@@ -77,6 +77,7 @@
  *
  *  dns/message.c            DNS messages, read and written
  *  dns/edns.c               the OPT record
+ *  dns/cookie.c             who asked before, and who forges an address?
  *  dns/name.c               domain names
  *
  *  base/pool.c              objects without the allocator

@@ -23,10 +23,11 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-static inline void sip_absorb(uint64_t v[4], uint64_t word)
+static inline void sip_absorb(uint64_t v[4], uint64_t word, unsigned rounds)
 {
     v[3] ^= word;
-    sip_round(v);
+    for (unsigned i = 0; i < rounds; i++)
+        sip_round(v);
     v[0] ^= word;
 }
 
@@ -47,7 +48,9 @@ void hash_key_random(struct hash_key *key)
     random_bytes(key, sizeof(*key));
 }
 
-uint64_t hash_keyed(const struct hash_key *key, const void *data, size_t size)
+/* SipHash with so many rounds for each word, and at the end. */
+static inline uint64_t siphash(const struct hash_key *key, const void *data, size_t size, unsigned rounds,
+                               unsigned last_rounds)
 {
     uint64_t v[4] = {
         key->word[0] ^ 0x736f6d6570736575ull,
@@ -59,11 +62,20 @@ uint64_t hash_keyed(const struct hash_key *key, const void *data, size_t size)
     size_t left = size;
 
     for (; left >= 8; left -= 8, p += 8)
-        sip_absorb(v, load_word(p, 8));
-    sip_absorb(v, (uint64_t)size << 56 | load_word(p, left));
+        sip_absorb(v, load_word(p, 8), rounds);
+    sip_absorb(v, (uint64_t)size << 56 | load_word(p, left), rounds);
     v[2] ^= 0xff;
-    sip_round(v);
-    sip_round(v);
-    sip_round(v);
+    for (unsigned i = 0; i < last_rounds; i++)
+        sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint64_t hash_keyed(const struct hash_key *key, const void *data, size_t size)
+{
+    return siphash(key, data, size, 1, 3);
+}
+
+uint64_t hash_siphash_2_4(const struct hash_key *key, const void *data, size_t size)
+{
+    return siphash(key, data, size, 2, 4);
 }

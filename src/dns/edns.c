@@ -9,12 +9,24 @@ enum {
     KEEPALIVE_EMPTY = 0xffff
 };
 
+static void cookie_read(const uint8_t *data, size_t size, struct edns *out)
+{
+    if (!cookie_size_is_good(size)) {
+        out->cookie_is_broken = true;
+    } else if (out->cookie_size == 0) {
+        out->cookie_size = (uint8_t)size;
+        memcpy(out->cookie, data, size);
+    }
+}
+
 static void option_read(struct wire *options, struct edns *out)
 {
     uint16_t code = wire_u16(options);
     uint16_t size = wire_u16(options);
     const uint8_t *data = wire_take(options, size);
 
+    if (code == EDNS_OPTION_COOKIE && data != NULL)
+        cookie_read(data, size, out);
     if (code != EDNS_OPTION_TCP_KEEPALIVE || data == NULL)
         return;
     if (size != 0 && size != 2)
@@ -78,6 +90,11 @@ static void option_write_header(struct wire_writer *w, enum edns_option code, si
     wire_write_u16(w, (uint16_t)size);
 }
 
+static bool has_cookie(const struct edns_answer *answer)
+{
+    return answer->cookie != NULL && answer->cookie->present;
+}
+
 size_t edns_answer_size(const struct edns_answer *answer)
 {
     size_t size = OPT_FIXED_OCTETS;
@@ -86,6 +103,8 @@ size_t edns_answer_size(const struct edns_answer *answer)
         size += OPTION_HEADER_OCTETS + 2;
     if (answer->keepalive)
         size += OPTION_HEADER_OCTETS + 2;
+    if (has_cookie(answer))
+        size += OPTION_HEADER_OCTETS + COOKIE_OPTION;
     return size;
 }
 
@@ -99,6 +118,10 @@ void edns_write_answer(struct wire_writer *w, const struct edns_answer *answer)
     if (answer->keepalive) {
         option_write_header(w, EDNS_OPTION_TCP_KEEPALIVE, 2);
         wire_write_u16(w, answer->keepalive_timeout);
+    }
+    if (has_cookie(answer)) {
+        option_write_header(w, EDNS_OPTION_COOKIE, COOKIE_OPTION);
+        wire_write(w, answer->cookie->octets, COOKIE_OPTION);
     }
 }
 

@@ -129,18 +129,19 @@ static bool query_records_read(struct wire *w, const uint8_t *message, struct ed
                                     : record.type != TYPE_TSIG || !tsig_is_sane(w, &record))
             return false;
     }
-    return wire_left(w) == 0;
+    return wire_left(w) == 0 && !edns->cookie_is_broken;
 }
 
 static bool query_body_read(const uint8_t *message, size_t size, struct query_message *out)
 {
     struct wire w = wire_of(message, size);
+    unsigned questions = wire_get_u16(message + MESSAGE_QDCOUNT_AT);
 
     wire_take(&w, MESSAGE_HEADER);
-    if (wire_get_u16(message + MESSAGE_QDCOUNT_AT) != 1 || !question_read(&w, &out->question))
+    if (questions > 1 || (questions == 1 && !question_read(&w, &out->question)))
         return false;
     out->question_octets = (uint16_t)(wire_offset(&w) - MESSAGE_HEADER);
-    return query_records_read(&w, message, &out->edns);
+    return query_records_read(&w, message, &out->edns) && (questions == 1 || out->edns.cookie_size > 0);
 }
 
 enum query_verdict query_parse(const uint8_t *message, size_t size, struct query_message *out)
@@ -155,6 +156,8 @@ enum query_verdict query_parse(const uint8_t *message, size_t size, struct query
     out->question.qname.length = 1;
     out->question.qname.bytes[0] = 0;
     out->edns = (struct edns){0};
+    out->cookie.present = false;
+    out->cookie.valid = false;
     if ((out->flags & MESSAGE_QR) != 0)
         return QUERY_DROP;
     bool whole = query_body_read(message, size, out);
@@ -164,6 +167,8 @@ enum query_verdict query_parse(const uint8_t *message, size_t size, struct query
         return QUERY_FORMERR;
     if (out->edns.version > 0)
         return QUERY_BADVERS;
+    if (out->question_octets == 0)
+        return QUERY_COOKIE;
     if (out->question.qclass != CLASS_IN)
         return QUERY_REFUSED_CLASS;
     if (type_is_meta(out->question.qtype) && out->question.qtype != TYPE_ANY)
@@ -398,6 +403,7 @@ static struct edns_answer opt_for(const struct query_message *query, const struc
         .ede = style->ede,
         .keepalive = !style->udp && query->edns.has_keepalive, /* RFC 7828 section 3.2.1: never over UDP */
         .keepalive_timeout = style->keepalive_timeout,
+        .cookie = &query->cookie,
     };
 }
 
@@ -435,8 +441,10 @@ static size_t answer_truncate(uint8_t *message, const struct query_message *quer
 static size_t answer_add_opt(uint8_t *message, size_t size, size_t limit, const struct query_message *query,
                              struct edns_answer opt, bool udp)
 {
-    struct edns_answer bare = {.extended_rcode = opt.extended_rcode, .dnssec_ok = opt.dnssec_ok, .ede = EDE_NONE};
+    struct edns_answer bare = opt;
 
+    bare.ede = EDE_NONE;
+    bare.keepalive = false;
     if (size + edns_answer_size(&bare) > limit)
         size = answer_truncate(message, query, &opt, udp);
     else if (size + edns_answer_size(&opt) > limit)

@@ -107,6 +107,8 @@ struct supervisor {
     struct watch watch;
     struct losses losses;
 
+    struct hash_key cookie_key; /* of all generations, so that cookies outlive them */
+
     bool reload_wanted; /* as soon as the state allows it */
     bool cache_suspect; /* a generation was lost, and none has served since that emptied the cache */
     bool has_served;    /* at least once */
@@ -201,6 +203,7 @@ static struct generation *fork_generation(struct supervisor *s, const struct set
                                    .generation = s->number + 1,
                                    .status = s->status.page,
                                    .cache = setup->cache.memory,
+                                   .cookie_key = s->cookie_key,
                                    .clear_cache = take_over && s->cache_suspect,
                                    .take_over = take_over};
 
@@ -768,6 +771,7 @@ int supervisor_run(const struct config_source *source, struct config *config)
     s.source = source;
     s.tried.config = config;
     s.setup.config = &second;
+    hash_key_random(&s.cookie_key);
     log_configure(config->log_level, config->log_format);
     log_set_node(config->node_name);
     s.loop = ev_default_loop(EVFLAG_NOENV);

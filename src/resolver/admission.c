@@ -38,7 +38,7 @@ static bool list_has(const struct access_list *list, const struct endpoint *clie
     return false;
 }
 
-static bool acl_allows(const struct admission *admission, const struct endpoint *client)
+bool admission_allows(const struct admission *admission, const struct endpoint *client)
 {
     return admission->everybody ||
            (!list_has(&admission->config->deny, client) && list_has(&admission->config->allow, client));
@@ -159,15 +159,15 @@ static enum admission_verdict spend(const struct admission *admission, struct bu
     return ADMISSION_DROPPED;
 }
 
-static enum admission_verdict check_rate(struct admission *admission, const struct endpoint *client, uint64_t now_ms,
-                                         bool connection)
+static enum admission_verdict check_rate(struct admission *admission, const struct endpoint *client, bool proven,
+                                         uint64_t now_ms, bool connection)
 {
     enum admission_verdict verdict = ADMISSION_GRANTED;
     uint8_t key[ENDPOINT_CLIENT];
     uint64_t set;
     struct bucket *bucket;
 
-    endpoint_client_key(client, &admission->config->client_prefix, false, key);
+    endpoint_client_key(client, &admission->config->client_prefix, proven, key);
     set = hash_keyed(&admission->key, key, sizeof(key)) % ADMISSION_SETS;
     pthread_mutex_lock(&admission->stripes[set % STRIPES]);
     bucket = find_bucket(admission, &admission->buckets[set * ADMISSION_WAYS], key, now_ms);
@@ -179,17 +179,16 @@ static enum admission_verdict check_rate(struct admission *admission, const stru
     return verdict;
 }
 
-enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, uint64_t now_ms)
+enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, bool proven,
+                                       uint64_t now_ms)
 {
-    if (!acl_allows(admission, client))
-        return ADMISSION_OUTSIDE;
-    return admission->limited ? check_rate(admission, client, now_ms, false) : ADMISSION_GRANTED;
+    return admission->limited ? check_rate(admission, client, proven, now_ms, false) : ADMISSION_GRANTED;
 }
 
 enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
                                                   uint64_t now_ms)
 {
-    if (!acl_allows(admission, client))
+    if (!admission_allows(admission, client))
         return ADMISSION_OUTSIDE;
-    return admission->limited ? check_rate(admission, client, now_ms, true) : ADMISSION_GRANTED;
+    return admission->limited ? check_rate(admission, client, false, now_ms, true) : ADMISSION_GRANTED;
 }

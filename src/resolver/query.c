@@ -371,14 +371,15 @@ void query_engine_flush(struct query_engine *engine)
 /* ---- queries ---- */
 
 /* Makes room for one more query, if there is none. False: in-flight is reached, and this client holds enough of it. */
-static bool make_room(struct query_engine *engine, const struct client *client, size_t group)
+static bool make_room(struct query_engine *engine, const struct client *client, const struct query_message *message,
+                      size_t group)
 {
     struct share_place *place;
 
     if (atomic_load_explicit(engine->in_flight, memory_order_relaxed) < engine->config->in_flight ||
         !holds_its_part(engine))
         return true;
-    place = share_claim(&engine->share, &client->endpoint, false, group);
+    place = share_claim(&engine->share, &client->endpoint, message->cookie.valid, group);
     if (place != NULL)
         displace(engine, place);
     return place != NULL;
@@ -388,13 +389,13 @@ static bool make_room(struct query_engine *engine, const struct client *client, 
 static struct query *keep_query(struct query_engine *engine, const struct client *client,
                                 const struct query_message *message, const uint8_t *question, size_t group)
 {
-    struct query *query = make_room(engine, client, group) ? pool_take(&engine->queries) : NULL;
+    struct query *query = make_room(engine, client, message, group) ? pool_take(&engine->queries) : NULL;
 
     if (query == NULL) {
         metric_inc(engine->metrics, in_flight_refused_total);
         return NULL;
     }
-    share_take(&engine->share, &query->place, &client->endpoint, false, group);
+    share_take(&engine->share, &query->place, &client->endpoint, message->cookie.valid, group);
     atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed);
     metric_inc(engine->metrics, in_flight);
     query->client = *client;
@@ -546,6 +547,7 @@ static ssize_t refuse(struct query_engine *engine, const struct client *client, 
         [QUERY_NOTIMP] = {RCODE_NOTIMP, EDE_NONE},
         [QUERY_FORMERR] = {RCODE_FORMERR, EDE_NONE},
         [QUERY_BADVERS] = {RCODE_BADVERS, EDE_NONE},
+        [QUERY_COOKIE] = {RCODE_NOERROR, EDE_NONE},
         [QUERY_REFUSED_CLASS] = {RCODE_REFUSED, EDE_NOT_SUPPORTED},
         [QUERY_REFUSED_TRANSFER] = {RCODE_REFUSED, EDE_NOT_SUPPORTED},
         [QUERY_REFUSED_NO_RD] = {RCODE_REFUSED, EDE_NOT_AUTHORITATIVE},
@@ -555,6 +557,8 @@ static ssize_t refuse(struct query_engine *engine, const struct client *client, 
         metric_inc(engine->metrics, dropped_short_total);
         return 0;
     }
+    if (verdict == QUERY_COOKIE && message->edns.cookie_size > COOKIE_CLIENT && !message->cookie.valid)
+        return error_answer(engine, client, message, question, RCODE_BADCOOKIE, EDE_NONE, out, capacity);
     return error_answer(engine, client, message, question, answers[verdict].rcode, answers[verdict].ede, out, capacity);
 }
 
@@ -588,6 +592,20 @@ bool query_connection_allowed(void *owner, const struct endpoint *endpoint)
            count_refusal(engine, admission_check_connection(engine->admission, endpoint, clock_ms()));
 }
 
+/* Has the client shown by a cookie that its address is its own? */
+static bool take_cookie(struct query_engine *engine, const struct client *client, struct query_message *message)
+{
+    if (message->edns.cookie_size == 0)
+        return false;
+    cookie_judge(engine->cookie_key, &client->endpoint, message->edns.cookie, message->edns.cookie_size,
+                 clock_seconds(), &message->cookie);
+    if (message->cookie.valid)
+        metric_inc(engine->metrics, cookies_valid_total);
+    else
+        metric_inc(engine->metrics, cookies_other_total);
+    return message->cookie.valid;
+}
+
 ssize_t query_receive(void *owner, const struct client *client, const uint8_t *octets, size_t size, uint8_t *out,
                       size_t capacity)
 {
@@ -598,17 +616,23 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
     enum query_verdict verdict;
     struct cache_key key;
     ssize_t answer;
+    bool proven;
 
     if (client->udp != NULL)
         metric_inc(engine->metrics, queries_udp_total);
     else
         metric_inc(engine->metrics, queries_tcp_total);
+    if (!admission_allows(engine->admission, &client->endpoint)) {
+        count_refusal(engine, ADMISSION_OUTSIDE);
+        return CLIENT_CLOSE;
+    }
+    verdict = query_parse(octets, size, &message);
+    proven = verdict != QUERY_DROP && take_cookie(engine, client, &message);
     if (!admission_is_open(engine->admission)) {
-        admission = admission_check(engine->admission, &client->endpoint, clock_ms());
+        admission = admission_check(engine->admission, &client->endpoint, proven, clock_ms());
         if (!count_refusal(engine, admission))
             return admission == ADMISSION_DROPPED ? 0 : CLIENT_CLOSE;
     }
-    verdict = query_parse(octets, size, &message);
     if (verdict != QUERY_OK)
         return refuse(engine, client, verdict, &message, question, out, capacity);
     if (admission == ADMISSION_REFUSED)
@@ -628,6 +652,7 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
     engine->config = setup->config;
     engine->zones = setup->zones;
     engine->admission = setup->admission;
+    engine->cookie_key = setup->cookie_key;
     engine->in_flight = setup->in_flight;
     engine->metrics = forward.metrics;
     engine->cache = cache_open(setup->cache);

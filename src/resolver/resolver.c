@@ -206,6 +206,7 @@ static bool init_workers(struct resolver *resolver)
             .query = {.config = start->config,
                       .zones = &resolver->zones,
                       .admission = resolver->admission,
+                      .cookie_key = &start->cookie_key,
                       .in_flight = &resolver->in_flight,
                       .cache = start->cache,
                       .forward = {.metrics = metrics_of(resolver, i),

@@ -58,7 +58,9 @@ static enum admission_verdict ask(const char *client, uint64_t at_ms)
 {
     struct endpoint endpoint = endpoint_of(client);
 
-    return admission_check(admission, &endpoint, at_ms);
+    if (!admission_allows(admission, &endpoint))
+        return ADMISSION_OUTSIDE;
+    return admission_check(admission, &endpoint, false, at_ms);
 }
 
 static enum admission_verdict connect_from(const char *client, uint64_t at_ms)
@@ -254,6 +256,21 @@ static void the_prefixes_of_the_configuration_tell_clients_apart(void **state)
     assert_verdicts("2001:db8:0:100::1", now, 2, ADMISSION_GRANTED);
 }
 
+static void a_proven_client_is_not_charged_for_what_others_send_in_its_name(void **state)
+{
+    struct endpoint client = endpoint_of("192.0.2.1");
+
+    (void)state;
+    create(10, 2, 60);
+    assert_verdicts("192.0.2.1", now, 2, ADMISSION_GRANTED);
+    assert_verdicts("192.0.2.1", now, 2, ADMISSION_REFUSED);
+    assert_verdicts("192.0.2.1", now, 1, ADMISSION_DROPPED);
+    assert_verdicts("192.0.2.1", now, 1, ADMISSION_BLOCKED);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(admission_check(admission, &client, true, now), ADMISSION_GRANTED);
+    assert_int_equal(admission_check(admission, &client, true, now), ADMISSION_REFUSED);
+}
+
 /* Workers read the clock before they hold the lock, so a query may be judged after one that came a little later. */
 static void a_clock_that_was_read_earlier_gives_no_tokens(void **state)
 {
@@ -323,7 +340,7 @@ static void flood(uint32_t sources, uint64_t from_ms)
 
     for (uint32_t i = 0; i < sources; i++) {
         stranger.v4.sin_addr.s_addr = htonl(0x0a000000u + i);
-        (void)admission_check(admission, &stranger, from_ms + i / 10000);
+        (void)admission_check(admission, &stranger, false, from_ms + i / 10000);
     }
 }
 
@@ -359,7 +376,7 @@ static void a_table_full_of_blocked_clients_lets_newcomers_pass(void **state)
     for (uint32_t i = 0; i < 4 * ADMISSION_SETS * ADMISSION_WAYS; i++) {
         client.v4.sin_addr.s_addr = htonl(0x0a000000u + i);
         for (int n = 0; n < 4; n++)
-            (void)admission_check(admission, &client, now);
+            (void)admission_check(admission, &client, false, now);
     }
     assert_int_equal(ask("192.0.2.1", now), ADMISSION_GRANTED);
     assert_int_equal(ask("192.0.2.1", now + 60000), ADMISSION_GRANTED);
@@ -375,7 +392,7 @@ static void *count_granted(void *argument)
     unsigned *granted = argument;
 
     for (int i = 0; i < THREAD_QUERIES; i++)
-        *granted += admission_check(admission, &client, now) == ADMISSION_GRANTED;
+        *granted += admission_check(admission, &client, false, now) == ADMISSION_GRANTED;
     return NULL;
 }
 
@@ -417,6 +434,7 @@ int main(void)
         TEST(clients_do_not_share_a_rate),
         TEST(ports_and_mapped_addresses_of_one_client_share),
         TEST(addresses_of_one_64_share),
+        TEST(a_proven_client_is_not_charged_for_what_others_send_in_its_name),
         TEST(the_prefixes_of_the_configuration_tell_clients_apart),
         TEST(a_clock_that_was_read_earlier_gives_no_tokens),
         TEST(who_is_dropped_is_blocked_for_the_time_agreed),

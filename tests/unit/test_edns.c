@@ -145,6 +145,44 @@ static void an_answer_opt_is_written_in_the_size_foretold(void **state)
     assert_memory_equal(out, "\0\0\x29\x04\xd0\x01\0\x80\0\0\x0c\0\x0f\0\x02\0\x17\0\x0b\0\x02\0\x64", 23);
 }
 
+static void a_cookie_is_written_last(void **state)
+{
+    uint8_t out[64];
+    const struct cookie cookie = {.present = true, .octets = "clientcoserver cookies!"};
+    struct edns_answer answer = {.ede = EDE_NONE, .cookie = &cookie};
+    struct wire_writer w = wire_writer_of(out, sizeof(out));
+
+    (void)state;
+    edns_write_answer(&w, &answer);
+    assert_int_equal(wire_written(&w), 39);
+    assert_int_equal(edns_answer_size(&answer), 39);
+    assert_memory_equal(out + 9, "\0\x1c\0\x0a\0\x18", 6);
+    assert_memory_equal(out + 15, cookie.octets, COOKIE_OPTION);
+}
+
+static void the_first_cookie_is_kept_and_a_broken_one_noted(void **state)
+{
+    static const char two[] = "\x04\xd0\0\0\0\0\0\x18\0\x0a\0\x08"
+                              "12345678\0\x0a\0\x08"
+                              "87654321";
+    static const char broken[] = "\x04\xd0\0\0\0\0\0\x0b\0\x0a\0\x07"
+                                 "1234567";
+    struct wire w = wire_of((const uint8_t *)two, sizeof(two) - 1);
+    struct edns edns;
+
+    (void)state;
+    edns_read(&w, &edns);
+    assert_false(w.bad);
+    assert_int_equal(edns.cookie_size, 8);
+    assert_memory_equal(edns.cookie, "12345678", 8);
+    assert_false(edns.cookie_is_broken);
+    w = wire_of((const uint8_t *)broken, sizeof(broken) - 1);
+    edns_read(&w, &edns);
+    assert_false(w.bad);
+    assert_int_equal(edns.cookie_size, 0);
+    assert_true(edns.cookie_is_broken);
+}
+
 static void extended_error_zero_is_written(void **state)
 {
     struct edns_answer answer = {.ede = EDE_OTHER};
@@ -213,6 +251,8 @@ int main(void)
         cmocka_unit_test(the_first_extended_error_is_found),
         cmocka_unit_test(an_answer_opt_is_written_in_the_size_foretold),
         cmocka_unit_test(extended_error_zero_is_written),
+        cmocka_unit_test(a_cookie_is_written_last),
+        cmocka_unit_test(the_first_cookie_is_kept_and_a_broken_one_noted),
         cmocka_unit_test(a_query_is_padded_to_the_block_whatever_its_length),
         cmocka_unit_test(padding_is_zeros),
         cmocka_unit_test(a_query_opt_without_options_is_bare),

@@ -50,6 +50,16 @@ static void a_length_past_255_wraps_in_the_last_word(void **state)
     assert_true(hash_keyed(&counting_key, octets, 257) == 0x5d8ffca6213c73b8ull);
 }
 
+static void siphash_2_4_gives_the_vector_of_its_authors(void **state)
+{
+    uint8_t octets[15];
+
+    (void)state;
+    fill(octets, sizeof(octets));
+    assert_true(hash_siphash_2_4(&counting_key, octets, sizeof(octets)) == 0xa129ca6149be45e5ull);
+    assert_true(hash_siphash_2_4(&counting_key, octets, 0) == 0x726fdb47dd0e0e31ull);
+}
+
 static void a_key_of_zero_gives_what_others_get(void **state)
 {
     const struct hash_key zero = {{0, 0}};
@@ -98,6 +108,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_length_to_63_octets_gives_the_reference_vector),
         cmocka_unit_test(a_length_past_255_wraps_in_the_last_word),
+        cmocka_unit_test(siphash_2_4_gives_the_vector_of_its_authors),
         cmocka_unit_test(a_key_of_zero_gives_what_others_get),
         cmocka_unit_test(where_the_octets_stand_does_not_matter),
         cmocka_unit_test(each_word_of_the_key_counts),

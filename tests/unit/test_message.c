@@ -1004,6 +1004,42 @@ static void options_give_way_before_the_answer_does(void **state)
     assert_true(message_u16(2) & MESSAGE_TC);
 }
 
+static void a_cookie_does_not_give_way(void **state)
+{
+    struct answer_style style = {.udp = true, .ede = EDE_STALE_ANSWER};
+    struct query_message query = query_of(0, OPT_BARE, 11);
+
+    (void)state;
+    query.cookie.present = true;
+    size_t size = answer_finish(message, stored_answer(0, 1232 - 39), sizeof(message), &query, own_question, &style);
+    assert_int_equal(size, 1232);
+    assert_false(message_u16(2) & MESSAGE_TC);
+    size = answer_finish(message, stored_answer(0, 1232 - 38), sizeof(message), &query, own_question, &style);
+    assert_int_equal(size, 33 + 17 + 28);
+    assert_true(message_u16(2) & MESSAGE_TC);
+}
+
+static void no_question_but_a_cookie_asks_for_ours(void **state)
+{
+    static const char cookie[] = "\0\0\x29\x04\xd0\0\0\0\0\0\x0c\0\x0a\0\x08"
+                                 "12345678";
+    struct query_message query;
+
+    (void)state;
+    begin(0, 0, 0, 0, 1);
+    put(cookie, sizeof(cookie) - 1);
+    assert_int_equal(parse_query(&query), QUERY_COOKIE);
+    assert_int_equal(query.question_octets, 0);
+    PUT("\0");
+    assert_int_equal(parse_query(&query), QUERY_FORMERR);
+    begin(0, 0, 0, 0, 1);
+    PUT(OPT_BARE);
+    assert_int_equal(parse_query(&query), QUERY_FORMERR);
+    begin(0, 2, 0, 0, 1);
+    put(cookie, sizeof(cookie) - 1);
+    assert_int_equal(parse_query(&query), QUERY_FORMERR);
+}
+
 static void an_answer_over_65535_octets_with_opt_fails_over_tcp(void **state)
 {
     struct answer_style style = {.udp = false, .ede = EDE_NONE};
@@ -1179,6 +1215,8 @@ int main(void)
         cmocka_unit_test(an_extended_rcode_without_opt_becomes_servfail),
         cmocka_unit_test(an_answer_over_the_clients_udp_size_is_truncated),
         cmocka_unit_test(options_give_way_before_the_answer_does),
+        cmocka_unit_test(a_cookie_does_not_give_way),
+        cmocka_unit_test(no_question_but_a_cookie_asks_for_ours),
         cmocka_unit_test(an_answer_over_65535_octets_with_opt_fails_over_tcp),
         cmocka_unit_test(an_error_repeats_the_question_and_says_badvers_in_opt),
         cmocka_unit_test(an_error_without_question_and_edns_is_a_header),

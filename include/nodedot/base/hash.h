@@ -18,4 +18,8 @@ void hash_key_random(struct hash_key *key);
 /* Hashes size bytes at data. */
 uint64_t hash_keyed(const struct hash_key *key, const void *data, size_t size);
 
+/* The same with SipHash-2-4, for what others may try to forge: who sees hashes and what they are of still cannot make
+ * one. */
+uint64_t hash_siphash_2_4(const struct hash_key *key, const void *data, size_t size);
+
 #endif

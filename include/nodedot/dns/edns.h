@@ -5,6 +5,7 @@
 #ifndef NODEDOT_DNS_EDNS_H
 #define NODEDOT_DNS_EDNS_H
 
+#include "nodedot/dns/cookie.h"
 #include "nodedot/dns/wire.h"
 
 #include <stdbool.h>
@@ -46,11 +47,15 @@ struct edns {
     bool dnssec_ok;
     uint16_t udp_size; /* as sent, not clamped */
     bool has_keepalive;
-    uint16_t keepalive; /* units of 100 ms; 0xffff when the option was empty */
+    uint16_t keepalive;    /* units of 100 ms; 0xffff when the option was empty */
+    bool cookie_is_broken; /* a COOKIE of a wrong length (RFC 7873 section 5.2.2) */
+    uint8_t cookie_size;   /* of the first COOKIE; 0: none */
+    uint8_t cookie[COOKIE_OPTION_MAX];
 };
 
 /* Reads the body of an OPT record behind its TYPE field: CLASS, TTL, RDLENGTH, RDATA. Sets w->bad for options that do
- * not fill RDATA exactly or a keepalive of the wrong length. Unknown options are passed over. */
+ * not fill RDATA exactly or a keepalive of the wrong length. Unknown options are passed over. A broken COOKIE is only
+ * noted: in an answer, where we did not ask for one, it is nobody's concern. */
 void edns_read(struct wire *w, struct edns *out);
 
 /* Looks for an Extended DNS Error in a body that edns_read() has accepted; *code is the INFO-CODE of the first. */
@@ -59,10 +64,11 @@ bool edns_find_error(struct wire body, uint16_t *code);
 /* What our own OPT record in an answer to a client says. */
 struct edns_answer {
     uint8_t extended_rcode;
-    bool dnssec_ok;             /* the client's bit, copied (RFC 3225 section 3) */
-    enum ede ede;               /* EDE_NONE: no option */
-    bool keepalive;             /* send edns-tcp-keepalive: only over TCP, only when the client sent it */
-    uint16_t keepalive_timeout; /* units of 100 ms */
+    bool dnssec_ok;              /* the client's bit, copied (RFC 3225 section 3) */
+    enum ede ede;                /* EDE_NONE: no option */
+    bool keepalive;              /* send edns-tcp-keepalive: only over TCP, only when the client sent it */
+    uint16_t keepalive_timeout;  /* units of 100 ms */
+    const struct cookie *cookie; /* NULL: none */
 };
 
 /* Octets that edns_write_answer() takes. */

@@ -23,8 +23,8 @@
 #define MESSAGE_MAX_RECORDS 5461
 /* A query to an upstream: header, question, OPT with keepalive and padding to a block. */
 #define MESSAGE_QUERY_MAX (MESSAGE_HEADER + QUESTION_MAX_OCTETS + 2 * EDNS_PADDING_BLOCK)
-/* An error answer: header, question, OPT with an Extended DNS Error. */
-#define MESSAGE_ERROR_MAX (MESSAGE_HEADER + QUESTION_MAX_OCTETS + 32)
+/* An error answer: header, question, OPT with an Extended DNS Error, a keepalive and a cookie. */
+#define MESSAGE_ERROR_MAX (MESSAGE_HEADER + QUESTION_MAX_OCTETS + 64)
 
 enum {
     MESSAGE_QR = 0x8000,
@@ -55,7 +55,8 @@ enum rcode {
     RCODE_NXDOMAIN = 3,
     RCODE_NOTIMP = 4,
     RCODE_REFUSED = 5,
-    RCODE_BADVERS = 16
+    RCODE_BADVERS = 16,
+    RCODE_BADCOOKIE = 23
 };
 
 enum rrtype {
@@ -91,6 +92,7 @@ struct query_message {
     uint16_t question_octets; /* as the client wrote it, at MESSAGE_HEADER; 0: there is none to repeat */
     struct question question;
     struct edns edns;
+    struct cookie cookie; /* for the answer; the owner fills it in, see cookie_judge() */
 };
 
 /* What becomes of a query, in the order in which DESIGN's table checks it. */
@@ -98,11 +100,12 @@ enum query_verdict {
     QUERY_OK,
     QUERY_DROP,    /* shorter than a header, or QR set: no answer */
     QUERY_NOTIMP,  /* opcode other than QUERY */
-    QUERY_FORMERR, /* QDCOUNT not 1, records in ANSWER or AUTHORITY, trailing octets, bad name, compression, two OPTs,
-                      OPT with a name, a broken option, an additional record other than OPT and TSIG (SIG(0) too), a
+    QUERY_FORMERR, /* QDCOUNT not 1 (but see QUERY_COOKIE), records in ANSWER or AUTHORITY, trailing octets, bad name, compression, two OPTs,
+                      OPT with a name, a broken option or cookie, an additional record other than OPT and TSIG (SIG(0) too), a
                       TSIG that is not the last record or not of class ANY. A good TSIG is passed over: we share no
                       keys */
     QUERY_BADVERS, /* EDNS version above 0 */
+    QUERY_COOKIE,  /* no question, but a cookie: it wants ours (RFC 7873 section 5.4) */
     QUERY_REFUSED_CLASS,    /* class other than IN: EDE 21 */
     QUERY_REFUSED_TRANSFER, /* AXFR, IXFR, MAILA, MAILB or another meta type but ANY: EDE 21 */
     QUERY_REFUSED_NO_RD     /* RD clear: EDE 20 */
@@ -156,7 +159,8 @@ struct answer_style {
 /* Makes the stored message at message (size octets of capacity, without OPT, with a question of equal length) the
  * answer to query, in place: ID, QR, RA, RD and CD as asked, AA clear, AD only when the client set AD or DO (RFC 6840
  * section 5.8), the client's own question octets (question points at them), our OPT when the client sent one. When it
- * does not fit the client's size, the options in our OPT go first; when that is not enough, only header, question and
+ * does not fit the client's size, the options in our OPT but for the cookie go first (a client that has a cookie of
+ * ours throws away an answer without: RFC 7873 section 5.3); when that is not enough, only header, question and
  * OPT stay, and TC is set (RFC 2181 section 9). Over TCP, whose limit is 65,535 octets, it then is a SERVFAIL without
  * TC. An extended RCODE becomes SERVFAIL when there is no OPT to carry it. capacity is at least MESSAGE_ERROR_MAX.
  * Returns the new size. */

@@ -61,6 +61,10 @@
     M(interrupted_total, COUNTER, "interrupted_total", "",                                                            \
       "Queries answered SERVFAIL because the resolver had to stop")                                                   \
     M(rate_limited_total, COUNTER, "rate_limited_total", "", "Queries refused: client over its rate")                 \
+    M(cookies_valid_total, COUNTER, "cookies_total", "state=\"valid\"",                                               \
+      "Queries with a COOKIE option, by whether it proved the client's address")                                      \
+    M(cookies_other_total, COUNTER, "cookies_total", "state=\"other\"",                                               \
+      "Queries with a COOKIE option, by whether it proved the client's address")                                      \
     M(in_flight_refused_total, COUNTER, "in_flight_refused_total", "", "Queries refused: in-flight table full")       \
     M(in_flight_displaced_total, COUNTER, "in_flight_displaced_total", "",                                            \
       "Queries that waited and were given up for a client that had fewer waiting")                                    \

@@ -37,14 +37,19 @@ enum admission_verdict {
 struct admission *admission_create(const struct config *config);
 void admission_destroy(struct admission *admission);
 
-/* Judges one query and takes its token. now_ms: clock_ms(). */
-enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, uint64_t now_ms);
+/* Does the ACL let this client in? */
+bool admission_allows(const struct admission *admission, const struct endpoint *client);
+
+/* Judges one query of a client that is let in, and takes its token. proven: it showed a cookie of ours, so it is judged
+ * apart from those who may have forged its address, and what they do is not held against it. now_ms: clock_ms(). */
+enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, bool proven,
+                                       uint64_t now_ms);
 
 /* Judges a connection: granted, outside or blocked. Takes no token. */
 enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
                                                   uint64_t now_ms);
 
-/* Does admission_check() grant everything? Then the caller need not read the clock for it. */
+/* Is everybody let in and everything granted? Then the caller need not read the clock for it. */
 bool admission_is_open(const struct admission *admission);
 
 #endif

@@ -29,6 +29,7 @@ struct query_engine {
     const struct config *config;
     const struct zone_table *zones;
     struct admission *admission;
+    const struct hash_key *cookie_key;
     _Atomic uint32_t *in_flight; /* queries that wait, over all threads */
     struct cache *cache;
     struct metrics *metrics;
@@ -45,6 +46,7 @@ struct query_setup {
     const struct config *config;
     const struct zone_table *zones;
     struct admission *admission;
+    const struct hash_key *cookie_key; /* of server cookies */
     _Atomic uint32_t *in_flight;
     void *cache;
     struct forward_setup forward; /* events and owner are filled in here */

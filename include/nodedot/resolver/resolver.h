@@ -8,6 +8,7 @@
 #ifndef NODEDOT_RESOLVER_RESOLVER_H
 #define NODEDOT_RESOLVER_RESOLVER_H
 
+#include "nodedot/base/hash.h"
 #include "nodedot/config/config.h"
 #include "nodedot/observe/metrics.h"
 
@@ -57,6 +58,7 @@ struct resolver_start {
     unsigned slot;              /* of the status page */
     struct status_page *status; /* mapped, shared */
     void *cache;                /* formatted mapping, shared */
+    struct hash_key cookie_key; /* of server cookies; the same for all generations of a supervisor */
     bool clear_cache;           /* the generation before crashed */
     bool take_over;             /* serve at once: nobody else does */
 };
