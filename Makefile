@@ -78,8 +78,12 @@ once    = $(eval $(1) := $(2))$($(1))
 missing = $(if $(shell command -v $(firstword $(CC))),,$(error no $(CC) here: scripts/install-dependencies build))
 
 FORTIFY   = $(call once,FORTIFY,$(firstword $(call knows,-D_FORTIFY_SOURCE=3) -D_FORTIFY_SOURCE=2))
-CONTROL   = $(call once,CONTROL,$(call knows,-fcf-protection=full))
-HARDENING = -fstack-protector-strong -fno-strict-aliasing -fno-delete-null-pointer-checks $(CONTROL)
+# Marks where a jump or a return may land, for processors that check: one option for x86, the other for ARM.
+CONTROL   = $(call once,CONTROL,$(foreach option,-fcf-protection=full -mbranch-protection=standard,$(call knows,$(option))))
+# What nobody initialized is zero, not what lay there; and a large frame touches every page of the stack, guard included.
+INITIAL   = $(call once,INITIAL,$(call knows,-ftrivial-auto-var-init=zero))
+CLASH     = $(call once,CLASH,$(call knows,-fstack-clash-protection))
+HARDENING = -fstack-protector-strong -fno-strict-aliasing -fno-delete-null-pointer-checks $(CONTROL) $(INITIAL) $(CLASH)
 WARNINGS  = -Wall -Wextra -Wshadow -Wconversion -Werror
 
 ifeq ($(SANITIZE),)
