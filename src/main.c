@@ -76,6 +76,7 @@
  *  config/options.c         the table of options
  *
  *  dns/message.c            DNS messages, read and written
+ *  dns/text.c               records as people read them
  *  dns/edns.c               the OPT record
  *  dns/cookie.c             who asked before, and who forges an address?
  *  dns/name.c               domain names
