@@ -68,6 +68,7 @@ FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/
 # A unit test is linked with the library, which gives it what it does not define itself. One whose fakes clash with that
 # names the sources it wants instead (test_thing_SOURCES := src/node/thing.c), and options for the linker
 # (test_thing_LDFLAGS := -Wl,--wrap=fork).
+test_standing_LDFLAGS := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
 
 # ---- Compiler and linker ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Warned of so long before a certificate ends: as soon as a renewal by machine is overdue, and when people must act. */
+#define ENDS_SOON_S    (14 * 24 * 3600)
+#define ENDS_AT_ONCE_S (3 * 24 * 3600)
+
 struct chain {
     struct tls_certificate certificates[TLS_CHAIN_MAX];
     size_t count;
@@ -31,6 +35,8 @@ static void check_pins(const struct upstream_config *upstream, const struct chai
         size_t found = find_pin(&upstream->pins[i], chain);
         if (found == chain->count)
             continue;
+        if (out->pins_matched == 0)
+            out->pin_certificate = found;
         out->pins_matched |= (uint32_t)1 << i;
         nearest = found < nearest ? found : nearest;
     }
@@ -86,4 +92,96 @@ void identity_check(const struct upstream_config *upstream, const struct endpoin
         return;
     }
     out->proved = true;
+}
+
+static uint32_t bit(enum identity_doubt doubt)
+{
+    return (uint32_t)1 << doubt;
+}
+
+static uint32_t doubts_of_dates(const struct identity_result *result, int64_t now)
+{
+    if (result->outside_dates || now > result->not_after)
+        return bit(DOUBT_DATES);
+    if (result->not_after - now < ENDS_AT_ONCE_S)
+        return bit(DOUBT_ENDS_AT_ONCE);
+    return result->not_after - now < ENDS_SOON_S ? bit(DOUBT_ENDS_SOON) : 0;
+}
+
+static uint32_t doubts_of_pins(const struct upstream_config *upstream, const struct identity_result *result)
+{
+    if (result->pin_missed)
+        return bit(DOUBT_REPORTED);
+    if (upstream->auth == AUTH_CA || (result->pins_matched & 1) != 0)
+        return 0;
+    if (result->pins_matched == (uint32_t)1 << (upstream->pin_count - 1))
+        return bit(DOUBT_LAST_PIN);
+    return bit(DOUBT_BACKUP_PIN);
+}
+
+uint32_t identity_doubts(const struct upstream_config *upstream, const struct identity_result *result, int64_t now)
+{
+    return doubts_of_dates(result, now) | doubts_of_pins(upstream, result) |
+           (result->only_ca_pin ? bit(DOUBT_CA_PIN) : 0);
+}
+
+const char *identity_doubt_text(enum identity_doubt doubt)
+{
+    switch (doubt) {
+    case DOUBT_REPORTED:
+        return "no pin matches, accepted because of pin-mode = report";
+    case DOUBT_CA_PIN:
+        return "pin of a CA without a name: any certificate of that CA is accepted";
+    case DOUBT_DATES:
+        return "certificate is expired or not yet valid, accepted because of its pin";
+    case DOUBT_ENDS_AT_ONCE:
+        return "certificate ends within 3 days";
+    case DOUBT_ENDS_SOON:
+        return "certificate ends within 14 days";
+    case DOUBT_LAST_PIN:
+        return "only the last pin of the list matches: no backup is left, add the pin of the next key";
+    case DOUBT_BACKUP_PIN:
+        return "the first pin of the list does not match any more, a backup does: add a new backup";
+    }
+    return "";
+}
+
+bool identity_lacks_backup(const struct upstream_config *upstream)
+{
+    if (upstream->transport != TRANSPORT_DOT || upstream->auth == AUTH_CA)
+        return false;
+    for (size_t i = 1; i < upstream->pin_count; i++)
+        if (memcmp(upstream->pins[i].sha256, upstream->pins[0].sha256, sizeof(upstream->pins[0].sha256)) != 0)
+            return false;
+    return true;
+}
+
+const char *identity_proof(const struct upstream_config *upstream, const struct identity_result *result, char *out)
+{
+    size_t first = 0;
+    int size = 0;
+
+    out[0] = '\0';
+    if (upstream->auth != AUTH_CA && result->pins_matched != 0) {
+        while ((result->pins_matched >> first & 1) == 0)
+            first++;
+        size = snprintf(out, IDENTITY_PROOF, "pin %zu of %zu (certificate %zu)", first + 1, upstream->pin_count,
+                        result->pin_certificate);
+    }
+    if (upstream->auth != AUTH_PIN)
+        size += snprintf(out + size, IDENTITY_PROOF - (size_t)size, "%sCA", size > 0 ? ", " : "");
+    if (upstream->server_name[0] != '\0')
+        snprintf(out + size, IDENTITY_PROOF - (size_t)size, "%sname %s", size > 0 ? ", " : "", upstream->server_name);
+    else if (upstream->auth != AUTH_PIN)
+        snprintf(out + size, IDENTITY_PROOF - (size_t)size, ", its address");
+    return out;
+}
+
+struct tls_trust *identity_trust(const struct upstream_config *upstream, char *error)
+{
+    struct tls_settings settings = {.ca_file = upstream->auth != AUTH_PIN ? upstream->ca_file : NULL,
+                                    .client_cert = upstream->client_cert,
+                                    .client_key = upstream->client_key};
+
+    return tls_trust_create(&settings, error);
 }

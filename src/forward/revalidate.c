@@ -3,6 +3,7 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
 #include "nodedot/forward/handshake.h"
+#include "nodedot/observe/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -194,12 +195,9 @@ struct revalidator *revalidator_create(const struct config *config, struct ev_lo
     revalidator->metrics = metrics;
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct upstream_config *upstream = &config->upstreams[i];
-        struct tls_settings settings = {.ca_file = upstream->auth != AUTH_PIN ? upstream->ca_file : NULL,
-                                        .client_cert = upstream->client_cert,
-                                        .client_key = upstream->client_key};
 
         if (upstream->transport == TRANSPORT_DOT) {
-            revalidator->trusts[i] = tls_trust_create(&settings, error);
+            revalidator->trusts[i] = identity_trust(upstream, error);
             if (revalidator->trusts[i] == NULL) {
                 revalidator_destroy(revalidator);
                 return NULL;
@@ -216,6 +214,9 @@ void revalidator_start(struct revalidator *revalidator)
 {
     for (size_t i = 0; i < revalidator->check_count; i++)
         start_timer(&revalidator->checks[i], CHECK_FIRST_S);
+    for (size_t i = 0; i < revalidator->config->upstream_count; i++)
+        if (identity_lacks_backup(&revalidator->config->upstreams[i]))
+            log_warn(IDENTITY_LACKS_BACKUP, log_s("upstream", revalidator->config->upstreams[i].name));
 }
 
 void revalidator_destroy(struct revalidator *revalidator)

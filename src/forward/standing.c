@@ -9,16 +9,13 @@
 /* Added to the revalidation period before a proof counts as too old: the jitter, a check's own time and one repetition
  * must fit, else readiness would flap at each revalidation. */
 #define STANDING_GRACE_MS 15000
-/* A warning each time a full handshake finds the certificate this near to its end, at most once in STANDING_WARN_MS. */
-#define STANDING_EXPIRY_WARN_S (14 * 24 * 3600)
-#define STANDING_WARN_MS       (6 * 3600 * 1000)
+/* A doubt that every revalidation finds anew is logged so often for an address: a few lines in a working day. */
+#define STANDING_WARN_MS (6 * 3600 * 1000)
 
 /* An address that comes and goes is logged so often. */
 #define STANDING_LOG_MS 1000
 
-static struct log_limit expiry_limit;
-static struct log_limit ca_pin_limit;
-static struct log_limit report_limit;
+_Static_assert(STATUS_WARNINGS == IDENTITY_DOUBTS, "an address remembers when it was warned of each doubt");
 
 enum identity_state standing_state(const struct standing *standing)
 {
@@ -80,22 +77,31 @@ static bool enter_from(const struct standing *standing, enum identity_state from
     return true;
 }
 
+/* Of threads that find a doubt at the same time, the one that moves the time logs it. */
+static bool warning_is_due(const struct standing *standing, enum identity_doubt doubt)
+{
+    _Atomic uint64_t *warned_ms = &standing->status->warned_ms[doubt];
+    uint64_t now = clock_ms();
+    uint64_t before = atomic_load(warned_ms);
+
+    return (before == 0 || now - before >= STANDING_WARN_MS) && atomic_compare_exchange_strong(warned_ms, &before, now);
+}
+
 static void warn_of_doubts(const struct standing *standing, const struct identity_result *result)
 {
-    int64_t left = result->not_after - clock_wall_seconds();
-    uint64_t held_back;
+    int64_t now = clock_wall_seconds();
+    uint32_t doubts = identity_doubts(standing->config, result, now);
+    char proof[IDENTITY_PROOF], address[ENDPOINT_TEXT];
 
-    if (result->pin_missed && log_limit_pass(&report_limit, STANDING_WARN_MS, &held_back))
-        log_change(standing, LOG_LEVEL_WARN, "no pin matches, accepted because of pin-mode = report", result->reason);
-    if (result->only_ca_pin && log_limit_pass(&ca_pin_limit, STANDING_WARN_MS, &held_back))
-        log_change(standing, LOG_LEVEL_WARN, "pin of a CA without a name: any certificate of that CA is accepted",
-                   "set name");
-    if (result->outside_dates && log_limit_pass(&expiry_limit, STANDING_WARN_MS, &held_back))
-        log_change(standing, LOG_LEVEL_WARN, "certificate is expired or not yet valid, accepted because of its pin",
-                   "dates");
-    else if (result->not_after != 0 && left < STANDING_EXPIRY_WARN_S &&
-             log_limit_pass(&expiry_limit, STANDING_WARN_MS, &held_back))
-        log_change(standing, LOG_LEVEL_WARN, "certificate ends within 14 days", "expiry");
+    for (unsigned i = 0; i < IDENTITY_DOUBTS; i++) {
+        if ((doubts >> i & 1) == 0 || !warning_is_due(standing, i))
+            continue;
+        log_at(i == DOUBT_ENDS_AT_ONCE ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, identity_doubt_text(i),
+               log_s("upstream", standing->config->name),
+               log_s("address", endpoint_format(&standing->status->endpoint, address)),
+               log_s("proof", identity_proof(standing->config, result, proof)),
+               log_n("days_left", (result->not_after - now) / (24 * 3600)));
+    }
 }
 
 static void record_proof(const struct standing *standing, const struct identity_result *result)

@@ -254,10 +254,6 @@ void forward_recheck(struct forward *forward)
 static bool upstream_init(struct upstream *upstream, struct forward *forward, const struct upstream_config *config,
                           const struct forward_setup *setup, char *error)
 {
-    struct tls_settings settings = {.ca_file = config->auth != AUTH_PIN ? config->ca_file : NULL,
-                                    .client_cert = config->client_cert,
-                                    .client_key = config->client_key};
-
     upstream->forward = forward;
     upstream->config = config;
     upstream->address_count = config->address_count;
@@ -275,7 +271,7 @@ static bool upstream_init(struct upstream *upstream, struct forward *forward, co
     }
     if (config->transport == TRANSPORT_PLAIN)
         return true;
-    upstream->trust = tls_trust_create(&settings, error);
+    upstream->trust = identity_trust(config, error);
     return upstream->trust != NULL;
 }
 

@@ -134,6 +134,8 @@ struct metrics {
 
 enum identity_state { IDENTITY_UNVERIFIED, IDENTITY_VALID, IDENTITY_MISMATCH, IDENTITY_UNREACHABLE };
 
+#define STATUS_WARNINGS 7 /* kinds of doubt about an address whose identity is proved */
+
 /* One upstream address of one generation. The first two members are set before threads start. What is counted goes on where
  * the row of the same address in the generation before in this slot ended; so the sum over both slots never goes back. */
 struct address_status {
@@ -143,7 +145,8 @@ struct address_status {
     _Atomic uint32_t epoch;    /* grows with every change into or out of MISMATCH; older tickets and connections die */
     _Atomic uint64_t since_ms; /* clock_ms() when state began */
     _Atomic uint64_t logged_ms[4]; /* when entering each state was last logged; a flapping peer must not fill the log */
-    _Atomic uint64_t validated_ms; /* clock_ms() of the last full proof; 0: never */
+    _Atomic uint64_t warned_ms[STATUS_WARNINGS]; /* when each doubt of identity.h was last logged; 0: never */
+    _Atomic uint64_t validated_ms;               /* clock_ms() of the last full proof; 0: never */
     _Atomic int64_t not_after;     /* wall seconds: earliest end of a certificate in the proved chain; 0: unknown */
     _Atomic uint32_t pins_matched; /* bit i: pin i of the group matched at the last proof */
     _Atomic uint32_t rtt_us;       /* smoothed */
