@@ -20,6 +20,7 @@
  *  resolver/landlock.c      no files, no other ports
  *  resolver/filter.c        no other system calls
  *  resolver/exporter.c      what the metrics port answers
+ *  resolver/ask.c           asks one question as the daemon would, for a command
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         a query's life, from admission to answer
  *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
@@ -45,6 +46,8 @@
  *  forward/standing.c       is an address who it should be, does it answer?
  *  forward/revalidate.c     proves every address anew, on a timer
  *  forward/pin.c            prints the pins of a chain
+ *  forward/survey.c         proves all addresses once, for a command
+ *  forward/online.c         asks addresses one question once, for commands
  *  forward/handshake.c      connects and shakes hands, for those who only look
  *  forward/stream.c         one pipelined connection, over TLS or bare TCP
  *  forward/plain.c          one question in one datagram
@@ -92,9 +95,11 @@
  */
 #include "nodedot/config/config.h"
 #include "nodedot/forward/pin.h"
+#include "nodedot/forward/survey.h"
 #include "nodedot/forward/tls.h"
 #include "nodedot/node/privileges.h"
 #include "nodedot/node/supervisor.h"
+#include "nodedot/resolver/ask.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -105,13 +110,22 @@
 enum exit_status { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* Options of the command line, as bits: a command names those that it takes. */
-enum { TAKES_FILE = 1 << 0, TAKES_SET = 1 << 1, TAKES_NAME = 1 << 2, TAKES_CERT = 1 << 3 };
+enum { TAKES_FILE = 1 << 0, TAKES_SET = 1 << 1, TAKES_NAME = 1 << 2, TAKES_CERT = 1 << 3, TAKES_ONLINE = 1 << 4 };
+
+/* Words behind a command: HOST, or NAME and TYPE. */
+#define WORDS_MAX 2
 
 static const char help[] =
     "nodedot - the DNS resolver of one Kubernetes node\n"
     "\n"
     "    nodedot [run] [-c FILE] [--set SECTION.KEY=VALUE]...   run in the foreground\n"
     "    nodedot check [-c FILE] [--set ...]     validate; print the effective configuration; exit 0 or 2\n"
+    "    nodedot check --online [-c FILE] [...]  validate; prove every address of every upstream as the daemon would;\n"
+    "                                            exit 0 only if all of them pass (1: one fails, pin-mode = report "
+    "too)\n"
+    "    nodedot query NAME [TYPE] [-c FILE] [--set ...]   ask through the upstreams as the daemon would; exit 0 for "
+    "an\n"
+    "                                            answer (NXDOMAIN too), 1 for a failure\n"
     "    nodedot pin HOST[:PORT] [--name NAME]   print the pins of the chain that a server presents\n"
     "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
     "    nodedot status [-c FILE] [--set ...]    what a running nodedot reports, as a table\n"
@@ -127,14 +141,14 @@ struct command_line {
     struct config_source source;
     const char *name;
     const char *cert;
-    const char *target;
+    const char *words[WORDS_MAX];
     unsigned taken; /* bits of the options that were given */
 };
 
 struct command {
     const char *word;
     unsigned takes;
-    bool takes_target;
+    int words; /* behind it, at most */
     int (*run)(const struct command_line *line);
 };
 
@@ -180,13 +194,24 @@ static int run(const struct command_line *line)
     return status == EXIT_DONE ? supervisor_run(&line->source, &config) : status;
 }
 
+static bool start_tls(void)
+{
+    if (tls_global_init())
+        return true;
+    fprintf(stderr, "nodedot: TLS did not start\n");
+    return false;
+}
+
 static int check(const struct command_line *line)
 {
     int status = load(&line->source);
 
-    if (status == EXIT_DONE)
-        config_print(&config, stdout);
-    return status;
+    if (status != EXIT_DONE)
+        return status;
+    if ((line->taken & TAKES_ONLINE) != 0)
+        return start_tls() ? survey_print(&config, stdout, stderr) : EXIT_FAILED;
+    config_print(&config, stdout);
+    return EXIT_DONE;
 }
 
 static int status(const struct command_line *line)
@@ -198,17 +223,9 @@ static int status(const struct command_line *line)
                                                                    : (result != EXIT_DONE ? result : EXIT_FAILED);
 }
 
-static bool start_tls(void)
-{
-    if (tls_global_init())
-        return true;
-    fprintf(stderr, "nodedot: TLS did not start\n");
-    return false;
-}
-
 static int pin(const struct command_line *line)
 {
-    if ((line->target != NULL) == (line->cert != NULL))
+    if ((line->words[0] != NULL) == (line->cert != NULL))
         return fail_usage("pin takes either HOST[:PORT] or --cert FILE", "");
     if (line->cert != NULL && line->name != NULL)
         return fail_usage("--name goes with HOST[:PORT], not with --cert", "");
@@ -216,7 +233,19 @@ static int pin(const struct command_line *line)
         return pin_print_file(line->cert, stdout, stderr);
     if (!start_tls())
         return EXIT_FAILED;
-    return pin_print_host(line->target, line->name, stdout, stderr);
+    return pin_print_host(line->words[0], line->name, stdout, stderr);
+}
+
+static int query(const struct command_line *line)
+{
+    int result;
+
+    if (line->words[0] == NULL)
+        return fail_usage("query takes a NAME, and a TYPE behind it", "");
+    result = load(&line->source);
+    if (result != EXIT_DONE)
+        return result;
+    return start_tls() ? ask_print(&config, line->words[0], line->words[1], stdout, stderr) : EXIT_FAILED;
 }
 
 static int options(const struct command_line *line)
@@ -227,17 +256,19 @@ static int options(const struct command_line *line)
 }
 
 static const struct command commands[] = {
-    {"run", TAKES_FILE | TAKES_SET, false, run},
-    {"check", TAKES_FILE | TAKES_SET, false, check},
-    {"pin", TAKES_NAME | TAKES_CERT, true, pin},
-    {"status", TAKES_FILE | TAKES_SET, false, status},
-    {"options", 0, false, options},
+    {"run", TAKES_FILE | TAKES_SET, 0, run},       {"check", TAKES_FILE | TAKES_SET | TAKES_ONLINE, 0, check},
+    {"query", TAKES_FILE | TAKES_SET, 2, query},   {"pin", TAKES_NAME | TAKES_CERT, 1, pin},
+    {"status", TAKES_FILE | TAKES_SET, 0, status}, {"options", 0, 0, options},
 };
 
 static const struct option long_options[] = {
-    {"set", required_argument, NULL, 's'},  {"name", required_argument, NULL, 'n'},
-    {"cert", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},    {NULL, 0, NULL, 0},
+    {"set", required_argument, NULL, 's'},
+    {"name", required_argument, NULL, 'n'},
+    {"cert", required_argument, NULL, 'p'},
+    {"online", no_argument, NULL, 'o'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0},
 };
 
 static void __attribute__((noreturn)) print_and_exit(const char *text)
@@ -265,6 +296,9 @@ static bool take_option(int option, char **argv, struct command_line *line, cons
     case 'p':
         line->cert = optarg;
         line->taken |= TAKES_CERT;
+        return true;
+    case 'o':
+        line->taken |= TAKES_ONLINE;
         return true;
     case 'h':
         print_and_exit(help);
@@ -297,10 +331,8 @@ static const struct command *take_words(int count, char **words, struct command_
         fail_usage("no such command: ", words[0]);
         return NULL;
     }
-    if (command->takes_target && count > 1) {
-        line->target = words[1];
-        takes = 2;
-    }
+    for (; takes < count && takes <= command->words; takes++)
+        line->words[takes - 1] = words[takes];
     if (count > takes) {
         fail_usage("one argument too many: ", words[takes]);
         return NULL;

@@ -383,3 +383,13 @@ void certificate_describe_key(const struct certificate *certificate, char *out, 
         break;
     }
 }
+
+const char *certificate_describe_date(int64_t seconds, char *out)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    if (gmtime_r(&t, &tm) == NULL || strftime(out, CERTIFICATE_DATE, "%Y-%m-%d %H:%M", &tm) == 0)
+        snprintf(out, CERTIFICATE_DATE, "?");
+    return out;
+}

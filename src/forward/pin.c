@@ -5,6 +5,7 @@
 #include "nodedot/base/endpoint.h"
 #include "nodedot/base/table.h"
 #include "nodedot/config/config.h"
+#include "nodedot/forward/certificate.h"
 #include "nodedot/forward/handshake.h"
 
 #include <arpa/inet.h>
@@ -12,7 +13,6 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PIN_PORT       "853" /* RFC 7858 section 3.1 */
 #define PIN_TIMEOUT_MS 5000  /* for each address, to connect and shake hands: a person waits */
@@ -75,16 +75,6 @@ static void pin_text(const struct tls_certificate *certificate, char out[BASE64_
     base64_encode(certificate->spki_sha256, sizeof(certificate->spki_sha256), out);
 }
 
-static const char *date_text(int64_t seconds, char out[32])
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    if (gmtime_r(&t, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M", &tm) == 0)
-        strcpy(out, "?");
-    return out;
-}
-
 /* Did the certificate really sign the one before it? */
 static bool signs_the_one_before(const struct shown *shown, size_t i)
 {
@@ -102,7 +92,7 @@ static bool print_table(const struct shown *shown, FILE *out)
     static const char *const heads[] = {"NO",    "PIN",     "KEY",   "NOT BEFORE (UTC)", "NOT AFTER (UTC)",
                                         "SIGNS", "SUBJECT", "ISSUER"};
     struct table table = table_of(sizeof(heads) / sizeof(*heads));
-    char pin[BASE64_LENGTH(32) + 1], date[32];
+    char pin[BASE64_LENGTH(32) + 1], date[CERTIFICATE_DATE];
 
     for (size_t i = 0; i < table.columns; i++)
         table_add(&table, "%s", heads[i]);
@@ -113,8 +103,8 @@ static bool print_table(const struct shown *shown, FILE *out)
         table_add(&table, "%zu", i);
         table_add(&table, "sha256/%s", pin);
         table_add(&table, "%s%s", c->key, c->is_ca ? ", CA" : "");
-        table_add(&table, "%s", date_text(c->not_before, date));
-        table_add(&table, "%s", date_text(c->not_after, date));
+        table_add(&table, "%s", certificate_describe_date(c->not_before, date));
+        table_add(&table, "%s", certificate_describe_date(c->not_after, date));
         if (i > 0 && signs_the_one_before(shown, i))
             table_add(&table, "number %zu", i - 1);
         else
@@ -188,14 +178,14 @@ static void print_names(const struct shown *shown, FILE *out)
 static void print_pin_line(const struct shown *shown, size_t i, FILE *out)
 {
     const struct tls_certificate *c = &shown->chain[i];
-    char pin[BASE64_LENGTH(32) + 1], date[32];
+    char pin[BASE64_LENGTH(32) + 1], date[CERTIFICATE_DATE];
 
     pin_text(c, pin);
     fprintf(out, "; Number %zu, %s: %s, until %s, %s\n", i,
             c->is_ca ? "a CA"
             : i == 0 ? "the leaf"
                      : "no CA",
-            c->key, date_text(c->not_after, date), c->subject);
+            c->key, certificate_describe_date(c->not_after, date), c->subject);
     if (i == 0 || pin_counts(shown, i))
         fprintf(out, "%spin = sha256/%s\n", i == 0 ? "" : "; ", pin);
     else

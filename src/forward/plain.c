@@ -56,7 +56,7 @@ static void on_datagram(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
-static int open_socket(const struct endpoint *endpoint)
+int plain_open_socket(const struct endpoint *endpoint)
 {
     int v6 = endpoint->any.sa_family == AF_INET6;
     int fd = socket(endpoint->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -78,7 +78,7 @@ bool plain_ask(struct attempt *attempt)
 {
     struct ev_loop *loop = attempt->address->upstream->forward->loop;
     uint8_t message[MESSAGE_QUERY_MAX];
-    int fd = open_socket(&attempt->address->endpoint);
+    int fd = plain_open_socket(&attempt->address->endpoint);
     size_t size;
 
     if (fd < 0)

@@ -263,6 +263,15 @@ static void records_write(struct draft *d, enum special_kind kind, uint16_t qtyp
         d->rcode = RCODE_NXDOMAIN;
 }
 
+enum local_zone local_zone_of(const struct config *config, const struct zone_config *zone)
+{
+    if (zone != NULL && zone->name.length > 1)
+        return LOCAL_ZONE_NAMED;
+    if (zone != NULL && config->upstreams[zone->upstream].transport == TRANSPORT_PLAIN)
+        return LOCAL_ZONE_ROOT_PLAIN;
+    return LOCAL_ZONE_ROOT_DOT;
+}
+
 size_t local_answer(const struct query_message *query, const uint8_t *question, enum local_zone zone, uint8_t *out,
                     size_t capacity, const struct answer_style *style)
 {

@@ -447,15 +447,6 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
                         query != NULL ? EDE_NO_REACHABLE_AUTHORITY : EDE_NOT_READY, out, capacity);
 }
 
-static enum local_zone local_zone_of(const struct query_engine *engine, const struct zone_config *zone)
-{
-    if (zone != NULL && zone->name.length > 1)
-        return LOCAL_ZONE_NAMED;
-    if (zone != NULL && engine->config->upstreams[zone->upstream].transport == TRANSPORT_PLAIN)
-        return LOCAL_ZONE_ROOT_PLAIN;
-    return LOCAL_ZONE_ROOT_DOT;
-}
-
 /* May a stale answer, or a failure, that was found be the answer at once? If not, the upstream is asked first. What is
  * served stale for a long time is refreshed behind the client's back, so that nobody waits for an upstream that was out
  * a moment ago. */
@@ -524,7 +515,7 @@ static ssize_t answer_miss(struct query_engine *engine, const struct client *cli
 {
     const struct zone_config *zone = zone_find(engine->zones, &message->question.qname);
     struct answer_style style = style_for(engine, client, EDE_NONE);
-    size_t size = local_answer(message, question, local_zone_of(engine, zone), out, capacity, &style);
+    size_t size = local_answer(message, question, local_zone_of(engine->config, zone), out, capacity, &style);
 
     if (size > 0) {
         metric_inc(engine->metrics, answers_local_total);

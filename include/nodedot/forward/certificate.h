@@ -54,4 +54,8 @@ void certificate_describe_name(struct octets name, char *out, size_t size);
 /* "EC P-256", "RSA 2048", "Ed25519", "other". */
 void certificate_describe_key(const struct certificate *certificate, char *out, size_t size);
 
+#define CERTIFICATE_DATE 32
+/* Writes "2026-12-31 23:59", UTC, to out of CERTIFICATE_DATE octets, and returns out. */
+const char *certificate_describe_date(int64_t seconds, char *out);
+
 #endif

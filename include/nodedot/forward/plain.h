@@ -7,9 +7,13 @@
 #ifndef NODEDOT_FORWARD_PLAIN_H
 #define NODEDOT_FORWARD_PLAIN_H
 
+#include "nodedot/base/endpoint.h"
 #include "nodedot/forward/inflight.h"
 
 #include <stdbool.h>
+
+/* A fresh connected socket, non-blocking; -1 with errno. */
+int plain_open_socket(const struct endpoint *endpoint);
 
 /* Sends it. False: no socket, or the network refuses at once (errno is set). */
 bool plain_ask(struct attempt *attempt);

@@ -7,6 +7,7 @@
 #ifndef NODEDOT_RESOLVER_LOCAL_H
 #define NODEDOT_RESOLVER_LOCAL_H
 
+#include "nodedot/config/config.h"
 #include "nodedot/dns/message.h"
 
 #include <stdbool.h>
@@ -19,6 +20,9 @@ enum local_zone {
     LOCAL_ZONE_ROOT_DOT, /* only "." or nothing does, and its upstream is DoT */
     LOCAL_ZONE_ROOT_PLAIN /* only "." does, and its upstream is plain: private reverse names go there */
 };
+
+/* What zone, the longest that matches, says; NULL: none does. */
+enum local_zone local_zone_of(const struct config *config, const struct zone_config *zone);
 
 /* Octets that an answer made here takes at most: header, question, a CNAME-less record or an SOA, OPT. */
 #define LOCAL_ANSWER_MAX (MESSAGE_ERROR_MAX + 512)
