@@ -238,6 +238,17 @@ $(BUILD)/reference: $(BUILD)/obj/tests/tools/reference.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) -o $@ $^ $(LIBS)
 
+.PHONY: monitoring-test screenshot
+monitoring-test: ## check the alert rules and the dashboard with a Prometheus of its own
+	@scripts/install-dependencies build monitoring
+	+$(MAKE_QUIETLY) all
+	@scripts/monitoring-test $(BUILD)/nodedot
+
+screenshot: ## draw the dashboard of two busy nodes into docs/dashboard.png
+	@scripts/install-dependencies build monitoring
+	+$(MAKE_QUIETLY) all
+	@scripts/monitoring-test $(BUILD)/nodedot docs/dashboard.png
+
 objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o)
 
 # ---- Deliver ---------------------------------------------------------------------------------------------------------
