@@ -98,6 +98,18 @@ static void close_gap(struct quota *quota, size_t gap)
     }
 }
 
+uint32_t quota_held(struct quota *quota, const struct endpoint *client)
+{
+    uint8_t key[ENDPOINT_CLIENT];
+    uint32_t count;
+
+    endpoint_client_key(client, &quota->prefix, false, key);
+    pthread_mutex_lock(&quota->mutex);
+    count = quota->places[find_place(quota, key)].count;
+    pthread_mutex_unlock(&quota->mutex);
+    return count;
+}
+
 void quota_release(struct quota *quota, const struct endpoint *client)
 {
     uint8_t key[ENDPOINT_CLIENT];

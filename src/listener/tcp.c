@@ -13,6 +13,10 @@
 #define TCP_ACCEPTS 16
 /* How often idle connections are looked for. */
 #define TCP_SWEEP_S 0.25
+/* Connections looked at for one that makes room, those unused longest first; and idle ones among them that are compared:
+ * so a flood of connections costs little each. */
+#define TCP_EVICT_LOOK    256
+#define TCP_EVICT_COMPARE 32
 /* While draining, a connection is closed when it has been quiet for so long: queries sent before it saw our going are
  * read. */
 #define TCP_DRAIN_QUIET_MS 300
@@ -51,6 +55,7 @@ static void list_push(struct tcp_connection *c)
 static void touch(struct tcp_connection *c)
 {
     c->used_ms = clock_ms();
+    c->written = 0;
     if (c->listener->newest == c)
         return;
     list_remove(c);
@@ -122,6 +127,8 @@ static void update_events(struct tcp_connection *c)
 
     if (c->state == TCP_OPEN && c->unanswered < TCP_UNANSWERED && unwritten(c) <= MESSAGE_MAX_OCTETS)
         events |= EV_READ;
+    if (c->state == TCP_ENDING)
+        events = EV_READ;
     watch(c, events);
 }
 
@@ -139,7 +146,8 @@ static bool write_answers(struct tcp_connection *c)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
     output->begin += (size_t)n;
-    if (n > 0)
+    c->written += (size_t)n;
+    if (c->written >= TCP_PROGRESS || output->begin == output->end)
         touch(c);
     if (output->begin == output->end)
         release_output(c);
@@ -265,6 +273,18 @@ static bool handle_input(struct tcp_connection *c)
     return true;
 }
 
+/* It is finishing, and everything has left. */
+static void end_connection(struct tcp_connection *c)
+{
+    if (c->ended || shutdown(c->io.fd, SHUT_WR) != 0) {
+        close_connection(c);
+        return;
+    }
+    c->state = TCP_ENDING;
+    c->in_used = 0;
+    update_events(c);
+}
+
 /* Queries that waited in the buffer for room come first; their answers leave with the others. */
 static void flush_connection(struct tcp_connection *c)
 {
@@ -282,7 +302,7 @@ static void flush_connection(struct tcp_connection *c)
         }
     } while ((c->in_used < before || full) && unwritten(c) <= MESSAGE_MAX_OCTETS);
     if (c->state == TCP_FINISHING && c->unanswered == 0 && unwritten(c) == 0)
-        close_connection(c);
+        end_connection(c);
     else
         update_events(c);
 }
@@ -311,9 +331,19 @@ static void read_queries(struct tcp_connection *c)
         c->over = true;
         return;
     }
-    if (n == 0) /* the peer may still read what it asked for */
+    if (n == 0) { /* the peer may still read what it asked for */
         c->state = TCP_FINISHING;
+        c->ended = true;
+    }
     c->in_used += (size_t)n;
+}
+
+/* After our FIN: waits for the peer's. */
+static void read_the_end(struct tcp_connection *c)
+{
+    ssize_t n = recv(c->io.fd, c->in, TCP_IN, 0);
+
+    c->over = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents)
@@ -321,7 +351,9 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
     struct tcp_connection *c = io->data;
 
     (void)loop;
-    if ((revents & EV_READ) != 0)
+    if ((revents & EV_READ) != 0 && c->state == TCP_ENDING)
+        read_the_end(c);
+    else if ((revents & EV_READ) != 0)
         read_queries(c);
     mark_dirty(c);
 }
@@ -333,17 +365,46 @@ static bool closable(const struct tcp_connection *c)
     return c->unanswered == 0 && unwritten(c) == 0 && c->in_used == 0;
 }
 
-/* Makes room by closing the connection that has been idle longest. */
-static bool evict_idle(struct tcp_listener *listener)
+static bool may_make_room(const struct tcp_connection *c, uint64_t now)
 {
-    for (struct tcp_connection *c = listener->oldest; c != NULL; c = c->newer) {
-        if (!closable(c) || c->dirty)
+    bool between_messages = closable(c) && c->skip == 0;
+
+    return !c->dirty && c->unanswered == 0 && (between_messages || now - c->used_ms >= TCP_STUCK_MS);
+}
+
+/* The idle connection that goes for one of this newcomer. NULL: none. */
+static struct tcp_connection *choose_victim(const struct tcp_listener *listener, const struct endpoint *newcomer)
+{
+    uint32_t most = quota_held(listener->quota, newcomer);
+    struct tcp_connection *victim = NULL;
+    struct tcp_connection *c = listener->oldest;
+    uint64_t now = clock_ms();
+    unsigned compared = 0;
+
+    for (unsigned i = 0; c != NULL && i < TCP_EVICT_LOOK && compared < TCP_EVICT_COMPARE; i++, c = c->newer) {
+        uint32_t held;
+
+        if (!may_make_room(c, now))
             continue;
-        metric_inc(listener->metrics, tcp_idle_closed_total);
-        close_connection(c);
-        return true;
+        compared++;
+        held = quota_held(listener->quota, &c->endpoint);
+        if (victim == NULL ? held < most : held <= most)
+            continue;
+        most = held;
+        victim = c;
     }
-    return false;
+    return victim;
+}
+
+static bool evict_idle(struct tcp_listener *listener, const struct endpoint *newcomer)
+{
+    struct tcp_connection *victim = choose_victim(listener, newcomer);
+
+    if (victim == NULL)
+        return false;
+    metric_inc(listener->metrics, tcp_idle_closed_total);
+    close_connection(victim);
+    return true;
 }
 
 static bool grant(struct tcp_listener *listener, const struct endpoint *endpoint)
@@ -353,7 +414,7 @@ static bool grant(struct tcp_listener *listener, const struct endpoint *endpoint
     if (!listener->allowed(listener->owner, endpoint))
         return false; /* counted there */
     verdict = quota_take(listener->quota, endpoint);
-    if (verdict == QUOTA_TOTAL_FULL && evict_idle(listener))
+    if (verdict == QUOTA_TOTAL_FULL && evict_idle(listener, endpoint))
         verdict = quota_take(listener->quota, endpoint);
     if (verdict == QUOTA_GRANTED)
         return true;
@@ -481,6 +542,9 @@ void tcp_drain(struct tcp_listener *listener, bool at_once)
 void tcp_finish(struct tcp_listener *listener)
 {
     for (struct tcp_connection *c = listener->oldest; c != NULL; c = c->newer) {
+        if (c->state != TCP_OPEN)
+            continue;
+        read_queries(c); /* what has come so far is answered still */
         c->state = TCP_FINISHING;
         mark_dirty(c);
     }

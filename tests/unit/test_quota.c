@@ -30,6 +30,13 @@ static enum quota_verdict take(struct quota *quota, uint32_t number)
     return quota_take(quota, &endpoint);
 }
 
+static uint32_t held(struct quota *quota, uint32_t number)
+{
+    struct endpoint endpoint = client_of(number);
+
+    return quota_held(quota, &endpoint);
+}
+
 static void release(struct quota *quota, uint32_t number)
 {
     struct endpoint endpoint = client_of(number);
@@ -46,7 +53,11 @@ static void a_client_has_its_share_and_no_more(void **state)
         assert_int_equal(take(quota, 1), QUOTA_GRANTED);
     assert_int_equal(take(quota, 1), QUOTA_CLIENT_FULL);
     assert_int_equal(take(quota, 2), QUOTA_GRANTED);
+    assert_int_equal(held(quota, 1), 3);
+    assert_int_equal(held(quota, 2), 1);
+    assert_int_equal(held(quota, 3), 0);
     release(quota, 1);
+    assert_int_equal(held(quota, 1), 2);
     assert_int_equal(take(quota, 1), QUOTA_GRANTED);
     assert_int_equal(take(quota, 1), QUOTA_CLIENT_FULL);
     quota_destroy(quota);

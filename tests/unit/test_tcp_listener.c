@@ -100,7 +100,7 @@ static ssize_t on_query(void *owner, const struct client *client, const uint8_t 
 static bool allowed(void *owner, const struct endpoint *endpoint)
 {
     assert_ptr_equal(owner, &server);
-    assert_int_equal(ntohl(endpoint->v4.sin_addr.s_addr), INADDR_LOOPBACK);
+    assert_int_equal(ntohl(endpoint->v4.sin_addr.s_addr) >> 8, INADDR_LOOPBACK >> 8);
     return server.allow;
 }
 
@@ -210,19 +210,28 @@ struct peer {
 
 static struct peer peer, second, third;
 
-static void peer_open(struct peer *p)
+static void peer_open_from(struct peer *p, const char *source)
 {
     size_t open = server.listener.open;
+    struct endpoint endpoint;
 
     p->used = p->taken = 0;
     p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(p->fd >= 0);
+    assert_true(endpoint_parse(source, 1, &endpoint));
+    endpoint_set_port(&endpoint, 0);
+    assert_int_equal(bind(p->fd, &endpoint.any, endpoint.size), 0);
     assert_int_equal(connect(p->fd, &server.endpoint.any, server.endpoint.size), 0);
     assert_int_equal(fcntl(p->fd, F_SETFL, O_NONBLOCK), 0);
     for (int i = 0; i < 100 && server.listener.open == open; i++) {
         turn();
         usleep(100);
     }
+}
+
+static void peer_open(struct peer *p)
+{
+    peer_open_from(p, "127.0.0.1");
 }
 
 static void peer_close(struct peer *p)
@@ -847,20 +856,39 @@ static void a_reader_who_takes_nothing_stops_being_read_and_is_closed(void **sta
     peer_close(&peer);
 }
 
-static void a_reader_who_takes_a_little_is_not_closed(void **state)
+static void a_reader_who_takes_a_good_part_of_a_long_answer_is_not_closed(void **state)
 {
     (void)state;
     listen_with(CONNECTIONS, CONNECTIONS);
     server.listener.idle_ms = 4 * IDLE_MS;
     peer_open(&peer);
     send_room = 0;
-    peer_ask(&peer, ANSWER, 1, 1000, 30);
+    peer_ask(&peer, ANSWER, 1, MESSAGE_MAX_OCTETS, 30);
     for (int i = 0; i < 10; i++) {
-        send_room = 10;
+        send_room = TCP_PROGRESS / 3;
         wait_ms(IDLE_MS);
     }
     send_room = SIZE_MAX;
-    expect_answer(&peer, 1, 1000);
+    expect_answer(&peer, 1, MESSAGE_MAX_OCTETS);
+    peer_close(&peer);
+}
+
+static void a_reader_who_takes_an_octet_now_and_then_is_closed(void **state)
+{
+    uint64_t began = clock_ms();
+
+    (void)state;
+    listen_with(CONNECTIONS, CONNECTIONS);
+    server.listener.idle_ms = 3 * IDLE_MS;
+    peer_open(&peer);
+    send_room = 0;
+    peer_ask(&peer, ANSWER, 1, 1000, 30);
+    while (!tcp_is_idle(&server.listener) && clock_ms() < began + PATIENCE_MS) {
+        send_room = 10;
+        wait_ms(IDLE_MS / 2);
+    }
+    assert_true(tcp_is_idle(&server.listener));
+    assert_true(clock_ms() >= began + 3 * IDLE_MS);
     peer_close(&peer);
 }
 
@@ -946,6 +974,87 @@ static void connections_with_something_outstanding_make_no_room(void **state)
     expect_answer(&peer, 1, 60);
     peer_close(&peer);
     peer_close(&second);
+}
+
+static void a_connection_stuck_in_a_query_makes_room(void **state)
+{
+    uint8_t half[] = {0, 30, 'a'};
+
+    (void)state;
+    listen_with(1, 3);
+    peer_open(&peer);
+    peer_write(&peer, half, sizeof(half));
+    settle();
+    peer_open_from(&second, "127.0.0.2");
+    expect_closed(&second);
+    wait_ms(TCP_STUCK_MS);
+    peer_open_from(&second, "127.0.0.2");
+    expect_closed(&peer);
+    peer_ask(&second, ANSWER, 2, 60, 30);
+    expect_answer(&second, 2, 60);
+    peer_close(&second);
+}
+
+static void a_reader_stuck_in_an_answer_makes_room(void **state)
+{
+    (void)state;
+    listen_with(1, 3);
+    peer_open(&peer);
+    send_room = 0;
+    peer_ask(&peer, ANSWER, 1, 1000, 30);
+    wait_until_seen(1);
+    wait_ms(TCP_STUCK_MS);
+    send_room = SIZE_MAX;
+    peer_open_from(&second, "127.0.0.2");
+    expect_nothing(&second);
+    assert_int_equal(server.listener.open, 1);
+    peer_close(&peer);
+    peer_close(&second);
+}
+
+static void of_idle_connections_one_of_the_client_that_has_most_makes_room(void **state)
+{
+    static struct peer fourth;
+
+    (void)state;
+    listen_with(3, 3);
+    peer_open_from(&peer, "127.0.0.2"); /* idle longest, but its client's only one */
+    peer_open(&second);
+    wait_ms(5);
+    peer_open(&third);
+    peer_open_from(&fourth, "127.0.0.3");
+    expect_closed(&second);
+    expect_nothing(&peer);
+    expect_nothing(&third);
+    expect_nothing(&fourth);
+    peer_close(&peer);
+    peer_close(&third);
+    peer_close(&fourth);
+}
+
+static void who_has_more_connections_than_others_gets_no_room_from_them(void **state)
+{
+    static struct peer fourth;
+
+    (void)state;
+    listen_with(3, 3);
+    peer_open_from(&peer, "127.0.0.2");
+    peer_open(&second);
+    peer_open(&third);
+    peer_ask(&second, ANSWER_LATER, 1, 60, 30);
+    peer_ask(&third, ANSWER_LATER, 2, 60, 30);
+    wait_until_seen(2);
+    settle();
+    peer_open(&fourth);
+    expect_closed(&fourth);
+    expect_nothing(&peer);
+    assert_true(answer_late(0));
+    assert_true(answer_late(1));
+    expect_answer(&second, 1, 60);
+    expect_answer(&third, 2, 60);
+    peer_close(&peer);
+    peer_close(&second);
+    peer_close(&third);
 }
 
 static void a_client_at_its_own_limit_pushes_nobody_out(void **state)
@@ -1042,6 +1151,37 @@ static void draining_at_once_closes_all_but_those_that_wait(void **state)
     assert_true(tcp_is_idle(&server.listener));
 }
 
+static void the_end_of_a_drain_is_no_reset_however_busy_the_client(void **state)
+{
+    uint64_t end = clock_ms() + PATIENCE_MS;
+
+    (void)state;
+    listen_with(CONNECTIONS, CONNECTIONS);
+    peer_open(&peer);
+    tcp_drain(&server.listener, false);
+    peer_ask(&peer, ANSWER_LATER, 1, 60, 30);
+    wait_until_seen(1);
+    peer_ask(&peer, ANSWER, 2, 60, 30); /* in the kernel when the end comes */
+    tcp_finish(&server.listener);
+    wait_until_seen(2);
+    peer_ask(&peer, ANSWER, 3, 60, 30); /* too late */
+    settle();
+    assert_true(answer_late(0));
+    expect_answer(&peer, 2, 60);
+    expect_answer(&peer, 1, 60);
+    while (recv(peer.fd, peer.in, sizeof(peer.in), 0) != 0) {
+        assert_int_equal(errno, EAGAIN); /* never ECONNRESET */
+        assert_true(clock_ms() < end);
+        turn();
+    }
+    assert_int_equal(server.seen_count, 2);
+    peer_ask(&peer, ANSWER, 4, 60, 30);
+    settle();
+    peer_close(&peer);
+    settle();
+    assert_true(tcp_is_idle(&server.listener));
+}
+
 static void who_connects_while_draining_waits_in_the_kernel(void **state)
 {
     (void)state;
@@ -1102,16 +1242,22 @@ int main(void)
         TEST(octets_that_make_no_query_do_not_keep_a_connection),
         TEST(whole_queries_keep_a_connection),
         TEST(a_reader_who_takes_nothing_stops_being_read_and_is_closed),
-        TEST(a_reader_who_takes_a_little_is_not_closed),
+        TEST(a_reader_who_takes_a_good_part_of_a_long_answer_is_not_closed),
+        TEST(a_reader_who_takes_an_octet_now_and_then_is_closed),
         TEST(late_answers_beyond_the_buffer_of_a_slow_reader_close_it),
         TEST(connections_that_wait_for_answers_hold_no_output_buffers),
         TEST(at_the_limit_the_longest_idle_connection_makes_room),
         TEST(connections_with_something_outstanding_make_no_room),
+        TEST(a_connection_stuck_in_a_query_makes_room),
+        TEST(a_reader_stuck_in_an_answer_makes_room),
+        TEST(of_idle_connections_one_of_the_client_that_has_most_makes_room),
+        TEST(who_has_more_connections_than_others_gets_no_room_from_them),
         TEST(a_client_at_its_own_limit_pushes_nobody_out),
         TEST(who_is_not_allowed_is_closed_and_not_counted),
         TEST(a_connection_that_ended_frees_its_place),
         TEST(draining_answers_what_is_out_and_what_was_already_sent),
         TEST(draining_at_once_closes_all_but_those_that_wait),
+        TEST(the_end_of_a_drain_is_no_reset_however_busy_the_client),
         TEST(who_connects_while_draining_waits_in_the_kernel),
         TEST(closing_leaves_nothing_open),
     };

@@ -23,6 +23,9 @@ enum quota_verdict { QUOTA_GRANTED, QUOTA_CLIENT_FULL, QUOTA_TOTAL_FULL };
 /* Counts a connection of this client, if both limits allow. */
 enum quota_verdict quota_take(struct quota *quota, const struct endpoint *client);
 
+/* How many connections this client has. */
+uint32_t quota_held(struct quota *quota, const struct endpoint *client);
+
 /* It ended. */
 void quota_release(struct quota *quota, const struct endpoint *client);
 

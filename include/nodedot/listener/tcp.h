@@ -1,9 +1,11 @@
 /* tcp.h - queries over TCP: pipelined, answered in any order (RFC 7766).
  *
  * Limits: connections in all and per client (quota.h), both shared by all threads; TCP_UNANSWERED queries out on a
- *         connection, then it is not read until answers left; tcp-idle seconds without a whole message, or without
- *         progress of a slow reader, end it. At the limit the connection of this thread that has been idle longest
- *         makes room, if it has nothing outstanding.
+ *         connection, then it is not read until answers left; tcp-idle seconds without a whole message, or in which
+ *         a slow reader took less than TCP_PROGRESS octets, end it. At the limit of all, an idle connection of this
+ *         thread makes room: of those unused longest, one of the client that has most, and never one of a client
+ *         that has fewer than the newcomer's. Idle is what has nothing outstanding, and what has been stuck in the
+ *         middle of a query or of an answer for TCP_STUCK_MS.
  * Memory: tcp-connections objects of TCP_IN octets, and TCP_OUTPUTS buffers of TCP_OUT octets for answers that wait
  *         to be written; a connection holds one only while it has such answers. Pages that are not used cost
  *         nothing.
@@ -29,13 +31,20 @@
 #define TCP_OUT (2 * (MESSAGE_MAX_OCTETS + 2))
 /* Connections with unwritten answers at the same time, a thread; 32 MiB if all were full. */
 #define TCP_OUTPUTS 256
+/* What a reader must take of the answers that wait, all or so much, to be no idler. */
+#define TCP_PROGRESS 16384
+/* A client writes a query, and reads an answer, in one go (RFC 7766 section 8). One that has stopped in the middle for
+ * this long gives way to others. */
+#define TCP_STUCK_MS 1000
 /* Queries of one connection that wait for an answer. */
 #define TCP_UNANSWERED 128
 
 enum tcp_state {
     TCP_FREE,
     TCP_OPEN,
-    TCP_FINISHING /* the peer sent FIN, or we drain: answers go out, then it closes */
+    TCP_FINISHING, /* the peer sent FIN, or we drain: answers go out, then it closes */
+    TCP_ENDING /* we sent FIN: what still comes is thrown away, or the kernel would reset the connection, and answers
+                      that the peer has not read would be lost */
 };
 
 struct tcp_output {
@@ -55,9 +64,11 @@ struct tcp_connection {
     uint32_t serial;
     int events;
     bool dirty;
-    bool over; /* close at the next flush: never inside a callback that still uses it */
+    bool ended; /* by the peer */
+    bool over;  /* close at the next flush: never inside a callback that still uses it */
     unsigned unanswered;
     uint64_t used_ms; /* last whole message, or progress in writing */
+    size_t written;   /* octets since then */
     size_t skip;      /* octets left of a query that is too long */
     size_t in_used;
     uint8_t in[TCP_IN];
@@ -104,7 +115,8 @@ void tcp_start(struct tcp_listener *listener);
  * before the client saw them close is still read; at_once: without that moment. */
 void tcp_drain(struct tcp_listener *listener, bool at_once);
 
-/* The drain nears its end: reads no more queries; each connection closes when it has its answers. */
+/* The drain nears its end: takes what has come and reads no more queries; each connection has its answers and our FIN,
+ * and closes when the peer's has come. */
 void tcp_finish(struct tcp_listener *listener);
 
 /* Writes what is queued. Call before the loop sleeps. */
