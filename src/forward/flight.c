@@ -322,7 +322,8 @@ bool forward_ask(struct forward *forward, struct flight *flight, struct upstream
     flight->stale_ms = forward->config->stale_after != 0 ? now + forward->config->stale_after : 0;
     ev_init(&flight->timer, on_flight_timer);
     flight->timer.data = flight;
-    if (upstream_is_hopeless(upstream) && now - upstream->trial_ms < TRIAL_MS)
+    if (upstream_is_hopeless(upstream) &&
+        (now - upstream->trial_ms < TRIAL_MS || upstream_choose(flight) == NULL)) /* nothing to try */
         return false;
     upstream->trial_ms = now;
     if (flight->fell_back)

@@ -4,7 +4,6 @@ Every test has a network of its own, as a node has it: with lo up, and nothing e
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ import time
 import pytest
 
 from harness import client, program, wire
+from harness.network import ip, own_network
 from harness.program import DNS_PORT
 from harness.waiting import wait_until
 
@@ -27,34 +27,14 @@ OTHER = "169.254.20.11"
 INTERFACE = "nodedot0"
 LIFETIME_S, RENEW_S = 60, 20
 FOREVER = 2**32 - 1
-CLONE_NEWNET = 0x40000000
 NOBODY = 65534
 
 
-def system_call(name, *arguments):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
-
-
-def ip(*arguments, check=True, **options):
-    return subprocess.run(["ip", *arguments], check=check, capture_output=True, text=True, **options)
-
-
 @pytest.fixture(autouse=True)
-def node(tmp_path):
+def node():
     """A network of its own for this test: whatever it starts afterwards is in there."""
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            system_call("unshare", CLONE_NEWNET)
-        except PermissionError:
-            pytest.skip("this machine does not let root make a network namespace")
-        ip("link", "set", "lo", "up")
+    with own_network():
         yield
-    finally:
-        system_call("setns", before, CLONE_NEWNET)
-        os.close(before)
 
 
 @pytest.fixture
