@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -59,6 +60,8 @@ static struct node_address *entry_for(struct addresses *addresses, const struct 
         if (found == NULL && !is_used(a))
             found = a;
     }
+    if (found == NULL)
+        abort(); /* ADDRESSES_MAX is too small */
     *found = (struct node_address){.endpoint = *endpoint};
     strcpy(found->interface, interface);
     return found;

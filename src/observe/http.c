@@ -130,10 +130,14 @@ static void put_header(struct http_connection *c, const struct request *request,
 static char *take_page(struct http_server *server)
 {
     char *page = pool_take(&server->pages);
+    struct http_connection *slowest;
 
     if (page != NULL)
         return page;
-    close_connection(oldest(server, HTTP_ANSWERING, true));
+    slowest = oldest(server, HTTP_ANSWERING, true);
+    if (slowest == NULL)
+        abort(); /* a page is held by one that answers */
+    close_connection(slowest);
     return pool_take(&server->pages);
 }
 
@@ -253,6 +257,8 @@ static struct http_connection *make_room(struct http_server *server)
         c = oldest(server, HTTP_READING, false);
     if (c == NULL)
         c = oldest(server, HTTP_ANSWERING, false);
+    if (c == NULL)
+        abort(); /* every connection has one of these states */
     close_connection(c);
     return c;
 }
