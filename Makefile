@@ -67,8 +67,16 @@ FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/
 
 # A unit test is linked with the library, which gives it what it does not define itself. One whose fakes clash with that
 # names the sources it wants instead (test_thing_SOURCES := src/node/thing.c), and options for the linker
-# (test_thing_LDFLAGS := -Wl,--wrap=fork).
-test_standing_LDFLAGS := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
+# (test_thing_LDFLAGS := -Wl,--wrap=fork). One that wants sources of its own besides names them too (test_thing_WITH :=
+# tests/simulation/loop.c); all of this goes for fuzz targets as well.
+SIMULATION := $(sort $(wildcard tests/simulation/*.c))
+
+test_simulation_WITH    := $(SIMULATION)
+fuzz_resolver_WITH      := $(SIMULATION)
+# What it plays itself comes before what the library has of the same name.
+test_simulation_LDFLAGS := -Wl,-z,muldefs,--wrap=log_write,--wrap=calloc,--wrap=free
+fuzz_resolver_LDFLAGS   := $(test_simulation_LDFLAGS)
+test_standing_LDFLAGS   := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
 
 # ---- Compiler and linker ---------------------------------------------------------------------------------------------
 
@@ -95,7 +103,7 @@ MODE      = -DNODEDOT_SANITIZED -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 LINK_MODE = -fsanitize=$(SANITIZE) -pie
 endif
 
-COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
+COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Itests $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
 	-pthread $(CFLAGS)
 LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 LIBS    = -lwolfssl -lev -linih -lseccomp -lm
@@ -172,7 +180,8 @@ sanitize: ## run all tests with AddressSanitizer and UndefinedBehaviorSanitizer
 
 unit-tests: $(UNIT_TESTS)
 
-unit_test_parts = $(or $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_SOURCES)),$(LIBRARY))
+unit_test_parts = $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_WITH)) \
+	$(or $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_SOURCES)),$(LIBRARY))
 .SECONDEXPANSION:
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(call unit_test_parts,$$*)
 	$(call say,LINK,$@)
@@ -210,10 +219,10 @@ soak: ## random faults against random load for MINUTES (2); nothing may be lost,
 
 fuzzers: $(FUZZERS)
 
-$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBRARY)
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $$(call unit_test_parts,$$*)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(LINK) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+	$(Q)$(LINK) -fsanitize=fuzzer,address,undefined $($*_LDFLAGS) -o $@ $^ $(LIBS)
 
 bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 	@scripts/install-dependencies build bench
@@ -249,7 +258,7 @@ screenshot: ## draw the dashboard of two busy nodes into docs/dashboard.png
 	+$(MAKE_QUIETLY) all
 	@scripts/monitoring-test $(BUILD)/nodedot docs/dashboard.png
 
-objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o)
+objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o) $(SIMULATION:%.c=$(BUILD)/obj/%.o)
 
 # ---- Deliver ---------------------------------------------------------------------------------------------------------
 

@@ -99,10 +99,8 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
         begin_drain(worker, (enum resolver_order)order);
 }
 
-static void *run(void *argument)
+void worker_run(struct worker *worker)
 {
-    struct worker *worker = argument;
-
     on_heartbeat(worker->loop, &worker->heartbeat, 0);
     forward_open(&worker->engine.forward);
     ev_run(worker->loop, 0);
@@ -113,6 +111,11 @@ static void *run(void *argument)
     metric_set(worker->metrics, upstream_connections, 0);
     atomic_store(&worker->finished, true);
     worker->on_finished(worker->context);
+}
+
+static void *run_thread(void *argument)
+{
+    worker_run(argument);
     return NULL;
 }
 
@@ -191,7 +194,7 @@ bool worker_start(struct worker *worker)
 
     sigfillset(&all); /* signals are the control thread's */
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    err = pthread_create(&worker->thread, NULL, run, worker);
+    err = pthread_create(&worker->thread, NULL, run_thread, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     worker->started = err == 0;
     return worker->started;

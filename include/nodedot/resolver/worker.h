@@ -52,6 +52,9 @@ bool worker_init(struct worker *worker, const struct worker_setup *setup, char *
 /* Starts the thread. False: no thread. */
 bool worker_start(struct worker *worker);
 
+/* What that thread does, from its first connection to its last answer; for who brings a thread of his own. */
+void worker_run(struct worker *worker);
+
 /* Any thread may call these. */
 void worker_order(struct worker *worker, enum resolver_order order);
 void worker_recheck(struct worker *worker);
