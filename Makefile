@@ -262,17 +262,23 @@ objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o) $(
 
 # ---- Deliver ---------------------------------------------------------------------------------------------------------
 
-.PHONY: image dist install uninstall clean
+.PHONY: man image dist install uninstall clean
+man: all $(BUILD)/reference ## write the manual pages nodedot(8) and nodedot.ini(5) into build/man
+	@scripts/manual $(BUILD)/reference $(BUILD)/nodedot $(BUILD)/man
+
 image: ## build the container image localhost/nodedot:dev and build/image.tar
 	@scripts/image '$(IMAGE)' '$(VERSION)' '$(PLATFORM)'
 
-install: all ## install into PREFIX (/usr/local), below DESTDIR
+install: all man ## install into PREFIX (/usr/local), below DESTDIR
 	install -D -m 755 $(BUILD)/nodedot "$(DESTDIR)$(PREFIX)/bin/nodedot"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" $(BUILD)/man/nodedot.8
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man5" $(BUILD)/man/nodedot.ini.5
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md LICENSE docs/metrics.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/examples" examples/*
 
 uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$(PREFIX)/bin/nodedot"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/nodedot" "$(DESTDIR)$(PREFIX)/share/man/man8/nodedot.8" \
+		"$(DESTDIR)$(PREFIX)/share/man/man5/nodedot.ini.5"
 	rm -rf "$(DESTDIR)$(PREFIX)/share/doc/nodedot"
 
 dist: ## pack the committed sources as build/nodedot-VERSION.tar.gz
