@@ -39,3 +39,10 @@ int64_t clock_wall_ms(void)
 
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
+
+uint64_t clock_wall_ns(void)
+{
+    struct timespec t = now_of(CLOCK_REALTIME);
+
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}

@@ -2,11 +2,14 @@
 
 #include "nodedot/base/clock.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* Kept free for what must end every line: a closing quote, a closing brace, the new line. */
@@ -17,9 +20,17 @@ static enum log_level max_level = LOG_LEVEL_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static char node_name[256]; /* the longest DNS name, as Kubernetes names nodes */
 
+/* Between the look whether standard error takes a line and the writing, no other thread may fill it. Held for two system
+ * calls that do not wait. */
+static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* What log_offer() leaves free of a pipe, as a divisor: it fills a quarter. Writes of less than a page may waste half of
+ * it, so half of the pipe is still free for the lines that tell what goes wrong. */
+#define OFFER_SHARE 4
+
 /* A line in the making. Once something did not fit, nothing follows it, so a cut line never skips a part. */
 struct line {
-    char text[LOG_LINE];
+    char *text; /* LOG_LINE octets */
     size_t size;
     bool full;
 };
@@ -28,7 +39,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 static void line_put(struct line *line, const char *text, size_t size)
 {
-    if (line->full || size > sizeof line->text - LINE_END_ROOM - line->size) {
+    if (line->full || size > LOG_LINE - LINE_END_ROOM - line->size) {
         line->full = true;
         return;
     }
@@ -115,17 +126,16 @@ static void civil_date(int64_t days, int *year, unsigned *month, unsigned *day)
     *year = (int)(year_of_era + era * 400) + (*month <= 2);
 }
 
-static void line_put_time(struct line *line)
+static void line_put_time(struct line *line, uint64_t wall_ns)
 {
-    struct timespec now = {0};
+    uint64_t seconds = wall_ns / 1000000000;
+    unsigned second = (unsigned)(seconds % 86400);
     int year;
     unsigned month, day;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    unsigned second = (unsigned)(now.tv_sec % 86400);
-    civil_date(now.tv_sec / 86400, &year, &month, &day);
+    civil_date((int64_t)(seconds / 86400), &year, &month, &day);
     line_printf(line, "%04d-%02u-%02uT%02u:%02u:%02u.%03uZ", year, month, day, second / 3600, second / 60 % 60,
-                second % 60, (unsigned)(now.tv_nsec / 1000000));
+                second % 60, (unsigned)(wall_ns / 1000000 % 1000));
 }
 
 static void line_put_key(struct line *line, const char *key)
@@ -166,12 +176,12 @@ static void line_put_field(struct line *line, const struct log_field *field)
         line->size = before;
 }
 
-static void line_put_head(struct line *line, enum log_level level, const char *message)
+static void line_put_head(struct line *line, enum log_level level, uint64_t wall_ns, const char *message)
 {
     bool json = line_format == LOG_FORMAT_JSON;
 
     line_puts(line, json ? "{\"time\":\"" : "");
-    line_put_time(line);
+    line_put_time(line, wall_ns);
     line_puts(line, json ? "\",\"level\":\"" : " level=");
     line_puts(line, level_names[level]);
     line_puts(line, json ? "\",\"msg\":" : " msg=");
@@ -194,21 +204,58 @@ bool log_enabled(enum log_level level)
     return level <= max_level;
 }
 
-void log_write(enum log_level level, const char *message, const struct log_field *fields)
+size_t log_compose(char *out, enum log_level level, uint64_t wall_ns, const char *message,
+                   const struct log_field *fields)
 {
-    struct line line;
+    struct line line = {.text = out};
 
-    line.size = 0;
-    line.full = false;
-    line_put_head(&line, level, message);
+    line_put_head(&line, level, wall_ns, message);
     if (node_name[0] != '\0')
         line_put_field(&line, &log_s("node", node_name));
     for (; fields->key != NULL && !line.full; fields++)
         line_put_field(&line, fields);
     line_end(&line, line_format == LOG_FORMAT_JSON ? "}\n" : "\n");
+    return line.size;
+}
+
+/* Would standard error take a line without waiting? A pipe that says so takes PIPE_BUF octets. */
+static bool output_takes_more(void)
+{
+    struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&output, 1, 0) != 0; /* an error is for write(2) to report */
+}
+
+/* Is a pipe so full that what is left is for others? What is no pipe has no such limit. */
+static bool output_share_is_used(void)
+{
+    int capacity = fcntl(STDERR_FILENO, F_GETPIPE_SZ);
+    int queued = 0;
+
+    return capacity > 0 && ioctl(STDERR_FILENO, FIONREAD, &queued) == 0 && queued > capacity / OFFER_SHARE;
+}
+
+void log_write(enum log_level level, const char *message, const struct log_field *fields)
+{
+    char line[LOG_LINE];
+    size_t size = log_compose(line, level, clock_wall_ns(), message, fields);
+
     /* A log that cannot be written must not stop DNS: a full pipe or a closed one loses the line. */
-    ssize_t written = write(STDERR_FILENO, line.text, line.size);
+    pthread_mutex_lock(&output_lock);
+    ssize_t written = output_takes_more() ? write(STDERR_FILENO, line, size) : 0;
+    pthread_mutex_unlock(&output_lock);
     (void)written;
+}
+
+enum log_offer log_offer(const char *lines, size_t size)
+{
+    enum log_offer result = LOG_OFFER_WAIT;
+
+    pthread_mutex_lock(&output_lock);
+    if (!output_share_is_used() && output_takes_more())
+        result = write(STDERR_FILENO, lines, size) == (ssize_t)size ? LOG_OFFER_TAKEN : LOG_OFFER_LOST;
+    pthread_mutex_unlock(&output_lock);
+    return result;
 }
 
 bool log_limit_pass(struct log_limit *limit, uint64_t interval_ms, uint64_t *suppressed)

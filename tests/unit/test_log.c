@@ -1,6 +1,8 @@
 #include "nodedot/observe/log.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -214,6 +216,72 @@ static void a_limit_lets_one_line_pass_and_counts_the_rest(void **state)
 
 #define test(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+static char much[LOG_LINE];
+
+static size_t fill_by_offering(void)
+{
+    size_t taken = 0;
+
+    while (log_offer(much, sizeof much) == LOG_OFFER_TAKEN)
+        taken += sizeof much;
+    return taken;
+}
+
+static void who_offers_lines_leaves_most_of_a_pipe_to_others(void **state)
+{
+    int capacity = fcntl(pipe_ends[1], F_GETPIPE_SZ);
+    size_t taken = fill_by_offering();
+
+    (void)state;
+    assert_true(taken >= (size_t)capacity / 4 && taken <= (size_t)capacity / 2);
+    log_info("still there");
+    assert_int_equal(log_offer(much, sizeof much), LOG_OFFER_WAIT);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(read(pipe_ends[0], much, sizeof much), sizeof much);
+    assert_int_equal(log_offer(much, sizeof much), LOG_OFFER_TAKEN);
+}
+
+/* It would be for ever: this test would never end. */
+static void a_full_pipe_loses_a_line_and_nobody_waits(void **state)
+{
+    int flags = fcntl(pipe_ends[1], F_GETFL);
+
+    (void)state;
+    fcntl(pipe_ends[1], F_SETFL, flags | O_NONBLOCK);
+    while (write(pipe_ends[1], much, sizeof much) > 0)
+        continue;
+    fcntl(pipe_ends[1], F_SETFL, flags);
+    log_error("lost");
+    assert_int_equal(log_offer(much, 1), LOG_OFFER_WAIT);
+}
+
+static void a_closed_pipe_loses_lines(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    close(pipe_ends[0]);
+    assert_int_equal(log_offer(much, 1), LOG_OFFER_LOST);
+    log_error("lost");
+    pipe_ends[0] = open("/dev/null", O_RDONLY);
+}
+
+static void a_file_takes_every_line(void **state)
+{
+    char path[] = "/tmp/test_log.XXXXXX";
+    int file = mkstemp(path);
+    int before = dup(STDERR_FILENO);
+
+    (void)state;
+    unlink(path);
+    dup2(file, STDERR_FILENO);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(log_offer(much, sizeof much), LOG_OFFER_TAKEN);
+    dup2(before, STDERR_FILENO);
+    assert_int_equal(lseek(file, 0, SEEK_END), 100 * sizeof much);
+    close(before);
+    close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +297,10 @@ int main(void)
         test(a_cut_never_splits_an_escape),
         test(nothing_follows_what_was_cut),
         test(a_limit_lets_one_line_pass_and_counts_the_rest),
+        test(who_offers_lines_leaves_most_of_a_pipe_to_others),
+        test(a_full_pipe_loses_a_line_and_nobody_waits),
+        test(a_closed_pipe_loses_lines),
+        test(a_file_takes_every_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,4 +24,7 @@ int64_t clock_wall_seconds(void);
 /* Milliseconds of the same. */
 int64_t clock_wall_ms(void);
 
+/* Nanoseconds of the same. */
+uint64_t clock_wall_ns(void);
+
 #endif

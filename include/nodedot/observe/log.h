@@ -4,12 +4,14 @@
  * JSON:   {"time":"2026-01-31T12:00:00.123Z","level":"info","msg":"resolver ready","generation":3,"pid":17}
  * Values: quoted where needed; every octet that is no printable ASCII is escaped, so what a peer sends can forge no
  *         line.
- * Shared: by threads and processes; a line is one write(2), at most LOG_LINE octets.
+ * Shared: by threads and processes; a line is one write(2), at most LOG_LINE octets. Nobody ever waits for a reader: a
+ *         line that a full pipe does not take is lost.
  */
 #ifndef NODEDOT_OBSERVE_LOG_H
 #define NODEDOT_OBSERVE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A line is cut here, so that it stays one atomic write to a pipe (PIPE_BUF). */
@@ -34,6 +36,21 @@ bool log_enabled(enum log_level level);
 
 /* Writes one line. message is fixed text without values; fields end with a NULL key. Use the macros below. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields);
+
+/* Writes to out (LOG_LINE octets) the line that log_write() would, as of a moment in nanoseconds since 1970, and returns its
+ * size. No NUL is written. */
+size_t log_compose(char *out, enum log_level level, uint64_t wall_ns, const char *message,
+                   const struct log_field *fields);
+
+enum log_offer {
+    LOG_OFFER_TAKEN,
+    LOG_OFFER_WAIT, /* standard error takes nothing now; try again */
+    LOG_OFFER_LOST  /* it is closed, or its disk is full */
+};
+
+/* Hands whole lines, LOG_LINE octets at most, to standard error, for who writes much and can wait: of a pipe, most is left
+ * to log_write(). Does not wait itself. */
+enum log_offer log_offer(const char *lines, size_t size);
 
 #define log_s(name, value) ((struct log_field){.key = (name), .text = (value), .is_text = true})
 #define log_n(name, value) ((struct log_field){.key = (name), .number = (int64_t)(value)})
