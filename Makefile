@@ -106,7 +106,7 @@ endif
 COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Itests $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
 	-pthread $(CFLAGS)
 LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
-LIBS    = -lwolfssl -lev -linih -lseccomp -lm
+LIBS    = -lwolfssl -lev -linih -lfstrm -lseccomp -lm
 
 # ---- Build -----------------------------------------------------------------------------------------------------------
 

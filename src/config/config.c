@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Ports of upstream addresses that name none: RFC 7858 section 3.1, RFC 1035 section 4.2. */
@@ -374,6 +375,17 @@ static void check_cache(struct load *load)
              "min-ttl %u is above max-ttl %u, expected the other way round", config->min_ttl, config->max_ttl);
 }
 
+/* unix(7): a socket's path must fit into its address. */
+static void check_dnstap(struct load *load)
+{
+    size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+    size_t length = strlen(load->config->dnstap);
+
+    if (length > most)
+        fail(load, the(load, SECTION_LOG), "dnstap",
+             "%zu octets, expected the path of a Unix socket, at most %zu octets", length, most);
+}
+
 static void settle_probes(struct load *load)
 {
     struct config *config = load->config;
@@ -452,6 +464,7 @@ static void read_settings(struct load *load)
     read_each(load, SECTION_ZONE, read_zone);
     check_listen(load);
     check_cache(load);
+    check_dnstap(load);
     settle_probes(load);
     check_metrics(load);
 }

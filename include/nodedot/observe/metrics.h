@@ -103,6 +103,9 @@
     M(handshakes_full_total, COUNTER, "", "", "Full TLS handshakes completed")                                        \
     M(handshakes_resumed_total, COUNTER, "", "", "Resumed TLS handshakes completed")                                  \
     M(identity_mismatches_total, COUNTER, "", "", "Handshakes whose peer did not prove its identity")                 \
+    M(query_log_total, COUNTER, "query_log_total", "", "Queries written to the query log")                            \
+    M(query_log_dropped_total, COUNTER, "query_log_dropped_total", "",                                                \
+      "Queries that were to be logged and were not: its reader is slow or gone")                                      \
     M(revalidations_total, COUNTER, "revalidations_total", "", "Revalidations done")
 
 /* How long queries took, from the reading of the query to the answer's leaving: one row a histogram. */
