@@ -25,6 +25,7 @@
  *  resolver/query.c         a query's life, from admission to answer
  *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
  *  resolver/popular.c       the names that are asked for most
+ *  resolver/trace.c         what the query log is to know of a query
  *  resolver/admission.c     may this client ask, and how much?
  *  resolver/share.c         who gives way when too many queries wait
  *  resolver/local.c         names that are answered here and never forwarded
@@ -68,6 +69,11 @@
  *  observe/exposition.c     the status page as Prometheus reads it
  *  observe/metrics.c        counters and states on the status page
  *  observe/histogram.c      how long things took
+ *  observe/query_log.c      a line or a dnstap frame for each query
+ *  observe/query_ring.c     records from a worker to the writer
+ *  observe/query_record.c   what is known of one query, and its line
+ *  observe/dnstap.c         the same as a dnstap payload
+ *  observe/frame_stream.c   frames to a Unix socket
  *  observe/log.c            one line for each change of state
  *
  *  config/config.c          what the operator asked for, checked
@@ -82,6 +88,7 @@
  *  dns/text.c               records as people read them
  *  dns/edns.c               the OPT record
  *  dns/cookie.c             who asked before, and who forges an address?
+ *  dns/mnemonic.c           the names of types and RCODEs
  *  dns/name.c               domain names
  *
  *  base/pool.c              objects without the allocator

@@ -480,6 +480,7 @@ static void flight_answered(struct flight *flight, struct attempt *attempt, cons
     if (ask_other_server(flight, attempt, info))
         return;
     judge_others(flight, attempt);
+    flight->server = attempt->address;
     forward->events->answered(forward->owner, flight, message, info, forward->ttl_offsets);
     flight_abandon(flight);
 }

@@ -17,3 +17,21 @@ void client_commit(const struct client *client, size_t size)
     else
         tcp_commit(client->tcp, size);
 }
+
+/* What a listening socket tells of the address that was asked. */
+static void take_known(const struct endpoint *listen, struct endpoint *out)
+{
+    if (!endpoint_is_wildcard(listen))
+        *out = *listen;
+}
+
+void client_local(const struct client *client, struct endpoint *out)
+{
+    *out = client->local;
+    if (client->local.size != 0)
+        endpoint_set_port(out, endpoint_port(client->udp->endpoint)); /* the kernel tells the address alone */
+    else if (client->udp != NULL)
+        take_known(client->udp->endpoint, out);
+    else if (client->tcp->serial == client->serial)
+        take_known(&client->tcp->listener->listens[client->tcp->socket], out);
+}

@@ -422,7 +422,7 @@ static bool grant(struct tcp_listener *listener, const struct endpoint *endpoint
     return false;
 }
 
-static void begin_connection(struct tcp_listener *listener, int fd, const struct endpoint *endpoint)
+static struct tcp_connection *begin_connection(struct tcp_listener *listener, int fd, const struct endpoint *endpoint)
 {
     struct tcp_connection *c = pool_take(&listener->connections); /* the quota granted it */
     int on = 1;
@@ -441,6 +441,7 @@ static void begin_connection(struct tcp_listener *listener, int fd, const struct
     listener->open++;
     metric_inc(listener->metrics, tcp_accepted_total);
     metric_set(listener->metrics, tcp_connections, listener->open);
+    return c;
 }
 
 /* No descriptor or memory is free: those who wait would wake us again and again. on_sweep() goes on. */
@@ -471,7 +472,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
             return;
         }
         if (grant(listener, &endpoint))
-            begin_connection(listener, fd, &endpoint);
+            begin_connection(listener, fd, &endpoint)->socket = (unsigned)(io - listener->accepts);
         else
             close(fd);
     }
@@ -508,6 +509,7 @@ bool tcp_init(struct tcp_listener *listener, const struct tcp_setup *setup)
     listener->on_query = setup->on_query;
     listener->allowed = setup->allowed;
     listener->owner = setup->owner;
+    listener->listens = setup->config->listens;
     listener->idle_ms = (uint64_t)setup->config->tcp_idle * 1000;
     if (!pool_init(&listener->connections, setup->config->tcp_connections, sizeof(struct tcp_connection)) ||
         !pool_init(&listener->outputs, TCP_OUTPUTS, sizeof(struct tcp_output)))

@@ -26,6 +26,7 @@ void udp_init(struct udp_listener *listener, struct ev_loop *loop, int fd, const
     memset(listener, 0, offsetof(struct udp_listener, output.out));
     listener->loop = loop;
     listener->fd = fd;
+    listener->endpoint = endpoint;
     listener->wildcard = endpoint_is_wildcard(endpoint);
     listener->input = input;
     listener->metrics = metrics;

@@ -18,6 +18,7 @@ struct query {
     struct query *next, *previous; /* that wait for the same flight; next also among the displaced */
     struct flight *flight;
     struct share_place place;
+    uint64_t received_us; /* trace.h */
     struct client client;
     struct query_message message;
     uint8_t question[QUESTION_MAX_OCTETS]; /* as the client wrote it */
@@ -71,23 +72,14 @@ static struct answer_style style_for(const struct query_engine *engine, const st
                                  .keepalive_timeout = engine->draining ? 0 : (uint16_t)(engine->config->tcp_idle * 10)};
 }
 
-static ssize_t error_answer(const struct query_engine *engine, const struct client *client,
+static ssize_t error_answer(struct query_engine *engine, const struct client *client,
                             const struct query_message *message, const uint8_t *question, enum rcode rcode,
                             enum ede ede, uint8_t *out, size_t capacity)
 {
     struct answer_style style = style_for(engine, client, ede);
 
+    trace_note(&engine->trace, rcode == RCODE_SERVFAIL ? QUERY_FAILED : QUERY_REFUSED, (uint16_t)(rcode >> 4));
     return count_answer(engine, out, answer_error(out, capacity, message, question, rcode, &style));
-}
-
-/* Makes the stored message in out an answer. */
-static ssize_t stored_answer(const struct query_engine *engine, const struct client *client,
-                             const struct query_message *message, const uint8_t *question, uint8_t *out, size_t size,
-                             size_t capacity, enum ede ede)
-{
-    struct answer_style style = style_for(engine, client, ede);
-
-    return count_answer(engine, out, answer_finish(out, size, capacity, message, question, &style));
 }
 
 static enum ede ede_of_hit(const struct cache_hit *hit, const uint8_t *answer)
@@ -97,6 +89,17 @@ static enum ede ede_of_hit(const struct cache_hit *hit, const uint8_t *answer)
     if (!hit->stale)
         return EDE_NONE;
     return (answer[3] & MESSAGE_RCODE) == RCODE_NXDOMAIN ? EDE_STALE_NXDOMAIN : EDE_STALE_ANSWER;
+}
+
+/* Makes the stored message in out an answer. source: where it came from, unless it is stale. */
+static ssize_t stored_answer(struct query_engine *engine, const struct client *client,
+                             const struct query_message *message, const uint8_t *question, uint8_t *out,
+                             size_t capacity, const struct cache_hit *hit, enum query_source source)
+{
+    struct answer_style style = style_for(engine, client, ede_of_hit(hit, out));
+
+    trace_note(&engine->trace, hit->stale ? QUERY_FROM_STALE : source, 0);
+    return count_answer(engine, out, answer_finish(out, hit->size, capacity, message, question, &style));
 }
 
 /* Answers from the cache, with what is fresh, stale, or a failure. Returns 0 for a miss. */
@@ -110,7 +113,7 @@ static ssize_t cached_answer(struct query_engine *engine, const struct cache_key
         return 0;
     if (hit.stale)
         metric_inc(engine->metrics, cache_stale_total);
-    return stored_answer(engine, client, message, question, out, hit.size, capacity, ede_of_hit(&hit, out));
+    return stored_answer(engine, client, message, question, out, capacity, &hit, QUERY_FROM_CACHE);
 }
 
 /* ---- flights ---- */
@@ -127,13 +130,27 @@ static void give_place_back(struct query_engine *engine, struct query *query)
     metric_add(engine->metrics, in_flight, -1);
 }
 
-/* Ends a query after size octets were written for it. */
-static void finish_query(struct query_engine *engine, struct query *query, bool begun, ssize_t size)
+/* Sends the size octets that were written for a query. out NULL: its client is gone. */
+static void send_answer(struct query_engine *engine, struct query *query, const uint8_t *out, ssize_t size)
 {
-    if (begun)
-        client_commit(&query->client, size > 0 ? (size_t)size : 0);
+    size_t octets = size > 0 ? (size_t)size : 0;
+
+    if (query->received_us != 0)
+        trace_put(&engine->trace, &query->client, &query->message, query->question, query->received_us, out, octets);
+    if (out != NULL)
+        client_commit(&query->client, octets);
+}
+
+static void release_query(struct query_engine *engine, struct query *query)
+{
     give_place_back(engine, query);
     pool_release(&engine->queries, query);
+}
+
+static void finish_query(struct query_engine *engine, struct query *query, const uint8_t *out, ssize_t size)
+{
+    send_answer(engine, query, out, size);
+    release_query(engine, query);
 }
 
 static void wait_for(struct flight *flight, struct query *query)
@@ -199,7 +216,7 @@ static void on_failed(void *owner, struct flight *flight, enum ede why)
         if (out != NULL && size == 0)
             size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, why, out,
                                 capacity);
-        finish_query(engine, query, out != NULL, size);
+        finish_query(engine, query, out, size);
     }
     /* What was never asked did not fail: when the upstream is back it must not find the name remembered as bad. */
     if (why == EDE_NETWORK_ERROR && flight->asks > 0)
@@ -227,7 +244,7 @@ static void on_late(void *owner, struct flight *flight)
         next = query->next;
         if (out == NULL || size > 0) { /* else nothing is stale: it goes on waiting, and nothing is committed */
             stop_waiting(query);
-            finish_query(engine, query, out != NULL, size);
+            finish_query(engine, query, out, size);
         }
     }
     if (attended && flight->waiting == NULL && !refresh_adopt(engine))
@@ -261,7 +278,7 @@ static void store_answer(struct query_engine *engine, struct flight *flight, con
 }
 
 /* The upstream's own message, for an answer that the cache did not take. */
-static ssize_t direct_answer(const struct query_engine *engine, const struct query *query, const uint8_t *message,
+static ssize_t direct_answer(struct query_engine *engine, const struct query *query, const uint8_t *message,
                              const struct answer_info *info, uint8_t *out, size_t capacity)
 {
     enum ede ede = info->has_ede ? (enum ede)info->ede_code : EDE_NONE;
@@ -273,6 +290,7 @@ static ssize_t direct_answer(const struct query_engine *engine, const struct que
     memcpy(out, message, info->size_without_opt);
     wire_put_u16(out + 10, info->additional_count);
     style.extended_rcode = (uint16_t)(info->rcode >> 4);
+    trace_note(&engine->trace, QUERY_FROM_UPSTREAM, style.extended_rcode);
     return count_answer(engine, out,
                         answer_finish(out, info->size_without_opt, capacity, &query->message, query->question, &style));
 }
@@ -287,6 +305,7 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
     bool good = info->rcode == RCODE_NOERROR || info->rcode == RCODE_NXDOMAIN;
     struct query *query;
 
+    engine->trace.server = flight->server;
     end_flight(engine, flight);
     store_answer(engine, flight, &key, message, info, ttl_offsets);
     while ((query = take_waiting(flight)) != NULL) {
@@ -300,11 +319,11 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
         if (out != NULL && (good ? cache_read_back(engine->cache, &key, now, out, capacity, &hit)
                                  : cache_lookup(engine->cache, &key, now, STALE_TTL_S, out, capacity, &hit) &&
                                        hit.kind != CACHE_FAILURE))
-            size = stored_answer(engine, client, &query->message, query->question, out, hit.size, capacity,
-                                 ede_of_hit(&hit, out));
+            size = stored_answer(engine, client, &query->message, query->question, out, capacity, &hit,
+                                 QUERY_FROM_UPSTREAM);
         else if (out != NULL)
             size = direct_answer(engine, query, message, info, out, capacity);
-        finish_query(engine, query, out != NULL, size);
+        finish_query(engine, query, out, size);
     }
 }
 
@@ -351,8 +370,7 @@ static void answer_displaced(struct query_engine *engine, struct query *query)
     if (out != NULL && size == 0)
         size = error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_NOT_READY,
                             out, capacity);
-    if (out != NULL)
-        client_commit(&query->client, (size_t)size);
+    send_answer(engine, query, out, size);
     pool_release(&engine->queries, query);
 }
 
@@ -398,6 +416,7 @@ static struct query *keep_query(struct query_engine *engine, const struct client
     share_take(&engine->share, &query->place, &client->endpoint, message->cookie.valid, group);
     atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed);
     metric_inc(engine->metrics, in_flight);
+    query->received_us = engine->trace.received_us;
     query->client = *client;
     query->message = *message;
     memcpy(query->question, question, message->question_octets);
@@ -439,7 +458,7 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
     if (query != NULL && join_or_ask(engine, query, key, zone))
         return CLIENT_LATER;
     if (query != NULL)
-        finish_query(engine, query, false, 0);
+        release_query(engine, query);
     size = cached_answer(engine, key, client, message, question, out, capacity);
     if (size > 0)
         return size;
@@ -505,7 +524,7 @@ static ssize_t answer_hit(struct query_engine *engine, const struct client *clie
         metric_inc(engine->metrics, cache_hits_total);
         note_use(engine, key, &hit);
     }
-    return stored_answer(engine, client, message, question, out, hit.size, capacity, ede_of_hit(&hit, out));
+    return stored_answer(engine, client, message, question, out, capacity, &hit, QUERY_FROM_CACHE);
 }
 
 /* The cache had nothing fresh. */
@@ -519,6 +538,7 @@ static ssize_t answer_miss(struct query_engine *engine, const struct client *cli
 
     if (size > 0) {
         metric_inc(engine->metrics, answers_local_total);
+        trace_note(&engine->trace, QUERY_FROM_LOCAL, 0);
         return count_answer(engine, out, size);
     }
     if (zone == NULL) /* no zone of the configuration covers the name */
@@ -546,6 +566,7 @@ static ssize_t refuse(struct query_engine *engine, const struct client *client, 
 
     if (verdict == QUERY_DROP) {
         metric_inc(engine->metrics, dropped_short_total);
+        trace_note(&engine->trace, QUERY_DROPPED_SHORT, 0);
         return 0;
     }
     if (verdict == QUERY_COOKIE && message->edns.cookie_size > COOKIE_CLIENT && !message->cookie.valid)
@@ -559,12 +580,15 @@ static bool count_refusal(struct query_engine *engine, enum admission_verdict ve
     switch (verdict) {
     case ADMISSION_OUTSIDE:
         metric_inc(engine->metrics, dropped_acl_total);
+        trace_note(&engine->trace, QUERY_DROPPED_ACL, 0);
         return false;
     case ADMISSION_BLOCKED:
         metric_inc(engine->metrics, dropped_blocked_total);
+        trace_note(&engine->trace, QUERY_DROPPED_BLOCKED, 0);
         return false;
     case ADMISSION_DROPPED:
         metric_inc(engine->metrics, dropped_rate_total);
+        trace_note(&engine->trace, QUERY_DROPPED_RATE, 0);
         return false;
     case ADMISSION_REFUSED:
         metric_inc(engine->metrics, rate_limited_total);
@@ -597,10 +621,9 @@ static bool take_cookie(struct query_engine *engine, const struct client *client
     return message->cookie.valid;
 }
 
-ssize_t query_receive(void *owner, const struct client *client, const uint8_t *octets, size_t size, uint8_t *out,
-                      size_t capacity)
+static ssize_t answer_received(struct query_engine *engine, const struct client *client, const uint8_t *octets,
+                               size_t size, uint8_t *out, size_t capacity)
 {
-    struct query_engine *engine = owner;
     enum admission_verdict admission = ADMISSION_GRANTED;
     const uint8_t *question = octets + MESSAGE_HEADER;
     struct query_message message;
@@ -633,6 +656,19 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
     return answer > 0 ? answer : answer_miss(engine, client, &message, question, &key, out, capacity);
 }
 
+ssize_t query_receive(void *owner, const struct client *client, const uint8_t *octets, size_t size, uint8_t *out,
+                      size_t capacity)
+{
+    struct query_engine *engine = owner;
+    ssize_t answer;
+
+    trace_begin(&engine->trace);
+    answer = answer_received(engine, client, octets, size, out, capacity);
+    if (engine->trace.received_us != 0 && answer != CLIENT_LATER)
+        trace_put_received(&engine->trace, client, octets, size, out, answer > 0 ? (size_t)answer : 0);
+    return answer;
+}
+
 /* ---- life ---- */
 
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error)
@@ -646,6 +682,7 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
     engine->cookie_key = setup->cookie_key;
     engine->in_flight = setup->in_flight;
     engine->metrics = forward.metrics;
+    engine->trace.tap = setup->tap;
     engine->cache = cache_open(setup->cache);
     strcpy(error, "out of memory");
     if (engine->cache == NULL ||

@@ -4,6 +4,7 @@
 #include "nodedot/forward/fallback.h"
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/observe/query_log.h"
 #include "nodedot/resolver/exporter.h"
 #include "nodedot/resolver/sandbox.h"
 #include "nodedot/resolver/worker.h"
@@ -36,6 +37,8 @@ struct resolver {
     struct cache *cache; /* for clearing and figures */
     uint64_t evictions;  /* of the cache, as far as they are counted */
     _Atomic uint32_t in_flight;
+    struct query_log *query_log; /* NULL: it is off */
+    struct query_tap taps[CONFIG_WORKERS];
     struct worker *workers;
     unsigned worker_count;
     bool ready;
@@ -190,6 +193,22 @@ static bool fail(const char *what, const char *reason)
     return false;
 }
 
+static bool init_query_log(struct resolver *resolver)
+{
+    const struct config *config = resolver->start->config;
+
+    if (config->log_queries == LOG_QUERIES_NO)
+        return true;
+    resolver->query_log = query_log_create(config, resolver->metrics);
+    if (resolver->query_log == NULL)
+        return fail("query log", "out of memory");
+    for (unsigned i = 0; i < config->workers; i++) {
+        if (!query_log_tap(resolver->query_log, &resolver->taps[i], metrics_of(resolver, i)))
+            return fail("query log", "out of memory");
+    }
+    return true;
+}
+
 static bool init_workers(struct resolver *resolver)
 {
     const struct resolver_start *start = resolver->start;
@@ -209,6 +228,7 @@ static bool init_workers(struct resolver *resolver)
                       .cookie_key = &start->cookie_key,
                       .in_flight = &resolver->in_flight,
                       .cache = start->cache,
+                      .tap = resolver->query_log != NULL ? &resolver->taps[i] : NULL,
                       .forward = {.metrics = metrics_of(resolver, i),
                                   .statuses = slot->addresses,
                                   .upstreams = slot->upstreams,
@@ -281,6 +301,8 @@ static void ignore_signals(void)
 
 static bool start_threads(struct resolver *resolver)
 {
+    if (resolver->query_log != NULL && !query_log_start(resolver->query_log))
+        return fail("query log", "no thread could be made");
     for (unsigned i = 0; i < resolver->worker_count; i++) {
         if (!worker_start(&resolver->workers[i]))
             return fail("thread", "no thread could be made");
@@ -303,7 +325,8 @@ int resolver_run(const struct resolver_start *start)
         fail("tls", "wolfSSL does not start");
         return RESOLVER_EXIT_FAILED;
     }
-    if (!init_shared(&resolver) || !init_workers(&resolver) || !sandbox_enter(start->config))
+    if (!init_shared(&resolver) || !init_query_log(&resolver) || !init_workers(&resolver) ||
+        !sandbox_enter(start->config))
         return RESOLVER_EXIT_FAILED;
     init_watchers(&resolver);
     if (!start_threads(&resolver))
@@ -316,6 +339,9 @@ int resolver_run(const struct resolver_start *start)
     metric_set(resolver.metrics, heartbeat_ms, 0);
     for (unsigned i = 0; i < resolver.worker_count; i++)
         worker_join(&resolver.workers[i]);
+    if (resolver.query_log != NULL)
+        query_log_finish(resolver.query_log);
+    query_log_destroy(resolver.query_log);
     exporter_close(&resolver.exporter);
     revalidator_destroy(resolver.revalidator);
     cache_close(resolver.cache);

@@ -66,6 +66,7 @@ struct flight {
     void *waiting;       /* list of the owner's queries */
     const void *zone;    /* the owner's */
     struct upstream *upstream;
+    const struct address *server; /* whose answer ended it */
     struct attempt attempts[FLIGHT_ATTEMPTS];
     ev_timer timer; /* next of: hedge, ask again, serve stale, give up */
     uint64_t started_us;

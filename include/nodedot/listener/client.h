@@ -46,4 +46,7 @@ uint8_t *client_begin(const struct client *client, size_t *capacity);
 /* Hands over the size octets written there. They leave at the next flush. */
 void client_commit(const struct client *client, size_t size);
 
+/* The address that was asked, as far as it is known without a system call; size 0: it is not. */
+void client_local(const struct client *client, struct endpoint *out);
+
 #endif

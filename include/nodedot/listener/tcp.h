@@ -63,6 +63,7 @@ struct tcp_connection {
     enum tcp_state state;
     uint32_t serial;
     int events;
+    unsigned socket; /* that accepted it, in the order of tcp_add() */
     bool dirty;
     bool ended; /* by the peer */
     bool over;  /* close at the next flush: never inside a callback that still uses it */
@@ -84,6 +85,7 @@ struct tcp_listener {
     struct quota *quota;
     uint64_t idle_ms;
     ev_io accepts[CONFIG_LISTENS];
+    const struct endpoint *listens; /* what each of them is bound to */
     size_t accept_count;
     ev_timer sweep;
     struct pool connections, outputs;

@@ -50,7 +50,8 @@ struct udp_listener {
     void *owner;
     ev_io io;
     int fd;
-    bool wildcard; /* answers must leave from the address that was asked */
+    const struct endpoint *endpoint; /* of the socket */
+    bool wildcard;                   /* answers must leave from the address that was asked */
     bool reading;
     bool blocked;            /* waits until the socket can send */
     bool rest;               /* what waits in the socket is still to be read, though no more is watched for */
@@ -58,7 +59,7 @@ struct udp_listener {
     struct udp_output output;
 };
 
-/* Prepares a listener on a bound, non-blocking socket, which stays the caller's. input: scratch memory. */
+/* Prepares a listener on a bound, non-blocking socket, which stays the caller's, as does endpoint. input: scratch memory. */
 void udp_init(struct udp_listener *listener, struct ev_loop *loop, int fd, const struct endpoint *endpoint,
               struct udp_input *input, struct metrics *metrics, client_query *on_query, void *owner);
 

@@ -22,6 +22,7 @@
 #include "nodedot/resolver/admission.h"
 #include "nodedot/resolver/refresh.h"
 #include "nodedot/resolver/share.h"
+#include "nodedot/resolver/trace.h"
 
 #include <stdatomic.h>
 
@@ -35,6 +36,7 @@ struct query_engine {
     struct metrics *metrics;
     struct pool queries;
     struct share share;      /* of those that wait */
+    struct trace trace;      /* of the query in hand */
     struct query *displaced; /* pushed out and not answered yet */
     struct refresh refresh;
     bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
@@ -49,6 +51,7 @@ struct query_setup {
     const struct hash_key *cookie_key; /* of server cookies */
     _Atomic uint32_t *in_flight;
     void *cache;
+    struct query_tap *tap;        /* into the query log; NULL: it is off */
     struct forward_setup forward; /* events and owner are filled in here */
 };
 
