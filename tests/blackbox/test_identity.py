@@ -1,12 +1,16 @@
 """Identity: no query is written before the peer has proved who it is, and the proof is asked for again and again."""
 
 import datetime
+import re
 import time
 
 import pytest
 
 from harness import behaviours, client, wire
 from harness.certificates import Authority, new_key, pin_of, self_signed
+from harness.fake import EARLY_DATA
+from harness.program import run
+from harness.servers import Stunnel
 from harness.waiting import stays, wait_until
 
 DAY = datetime.timedelta(days=1)
@@ -295,6 +299,122 @@ def test_a_timeout_is_not_a_mismatch(start, upstream):
     assert "mismatch" not in program.log()
 
 
+# Files ----------------------------------------------------------------------------------------------------------------------
+
+
+class Secret:
+    """A directory as Kubernetes mounts a Secret: names are links through ..data, which is swapped for all of them at once."""
+
+    def __init__(self, directory, **files):
+        self.directory, self.version = directory, 0
+        directory.mkdir()
+        self.write(**files)
+        for name in files:
+            (directory / name).symlink_to(f"..data/{name}")
+
+    def write(self, **files):
+        self.version += 1
+        content = self.directory / f"..{self.version}"
+        content.mkdir()
+        for name, octets in files.items():
+            (content / name).write_bytes(octets)
+        new = self.directory / "..new"
+        new.symlink_to(content.name)
+        new.rename(self.directory / "..data")
+
+    def __truediv__(self, name):
+        return self.directory / name
+
+
+def test_pins_of_a_rotated_secret_are_taken_up(start, upstream, tmp_path):
+    secret = Secret(tmp_path / "secret", pins=OTHER_PIN.encode())
+    program = start(upstream, up={"pin": "", "pin-file": secret / "pins"}, wait="serving")
+    program.wait_log("taken out")
+    secret.write(pins=f"{OTHER_PIN}\n{upstream.certificate.pin}\n".encode())
+    program.wait_ready()
+    accepted_now = program.ask("after.test")
+    assert right(accepted_now, "after.test")
+    program.wait_log(r"level=warn .*only the last pin")
+
+
+def test_the_authority_of_a_rotated_secret_is_taken_up(start, make_upstream, authority, tmp_path):
+    renewed = Authority(tmp_path, "Test Root")
+    server = make_upstream(authority.issue("dot.test"))
+    secret = Secret(tmp_path / "secret", ca=authority.file.read_bytes())
+    program = start(server, up={"pin": "", "auth": "ca", "ca-file": secret / "ca", "revalidate": REVALIDATE_S})
+    assert right(program.ask("before.test"), "before.test")
+    server.use_certificate(renewed.issue("dot.test"))
+    program.wait_not_ready()
+    secret.write(ca=renewed.file.read_bytes())
+    program.wait_ready()
+    assert right(program.ask("after.test"), "after.test")
+
+
+def test_a_server_that_demands_a_client_certificate_is_served_before_and_after_a_rotation(
+    start, make_upstream, authority, tmp_path, address
+):
+    """stunnel lets nobody through who shows no certificate of its authority, which is another one from some time on."""
+    where, renewed = address(), Authority(tmp_path, "Renewed Root")
+    plain, certificate = make_upstream(address=where), authority.issue("dot.test", where)
+    first, second = authority.issue("node.test"), renewed.issue("node.test")
+    secret = Secret(tmp_path / "secret", crt=first.chain_file.read_bytes(), key=first.key_file.read_bytes())
+    plain.stop_listening()
+    plain.context = None  # stunnel has its port
+    plain.listen_again()
+    target = f"{where}:{plain.plain_port}"
+    mine = {"client-cert": secret / "crt", "client-key": secret / "key"}
+    server = Stunnel(tmp_path, where, certificate, authority.file, target)
+    try:
+        config = {"pin": certificate.pin, "revalidate": REVALIDATE_S}
+        program = start(plain, up={**config, **mine}, limits={"timeout": 1000})
+        assert right(program.ask("first.test"), "first.test")
+        assert run("check", "--online", "-c", program.file).returncode == 0
+        server.stop()
+        server = Stunnel(tmp_path, where, certificate, renewed.file, target)
+        assert program.ask("between.test").rcode() == wire.SERVFAIL and not plain.asked("between.test")
+        assert run("check", "--online", "-c", program.file).returncode == 1
+        secret.write(crt=second.chain_file.read_bytes(), key=second.key_file.read_bytes())
+        wait_until(lambda: program.ask("second.test").rcode() == wire.NOERROR, 15, "the new certificate to be shown")
+        assert run("check", "--online", "-c", program.file).returncode == 0
+        assert "certificate verify failed" in server.log() or "unknown ca" in server.log().lower()
+    finally:
+        server.stop()
+
+
+# Warnings -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "days,line",
+    [(13, r"level=warn .*within 14 days.*days_left=1[23]"), (2, r"level=error .*within 3 days.*days_left=[12]\b"), (30, None)],
+)
+def test_a_certificate_that_ends_soon_is_told_for_each_address(start, make_upstream, authority, days, line):
+    certificate = authority.issue("dot.test", end=days * DAY)
+    servers = [make_upstream(certificate), make_upstream(certificate)]
+    program = start(*servers, up={"revalidate": REVALIDATE_S})
+    program.wait_counter("revalidations_total", 2)  # behind the proofs of the worker's own connections
+    ends = [row for row in program.log().splitlines() if "certificate ends" in row]
+    assert len(ends) == (2 if line else 0)  # and not at each revalidation
+    for server in servers if line else []:
+        assert any(re.search(line, row) and f"address={server.address}:" in row for row in ends), ends
+
+
+def test_the_state_of_the_pins_is_told(start, upstream):
+    pin, another = upstream.certificate.pin, pin_of(new_key().public_key())
+    texts = {"only one pin", "a backup does", "only the last pin"}
+    for pins, told in (
+        ([pin], "only one pin"),
+        ([pin, OTHER_PIN], None),
+        ([OTHER_PIN, pin, another], "a backup does"),
+        ([OTHER_PIN, pin], "only the last pin"),
+    ):
+        program = start(upstream, up={"pin": pins})
+        if told:
+            program.wait_log(f"level=warn .*{told}")
+        assert {text for text in texts if text in program.log()} == ({told} if told else set())
+        program.stop()
+
+
 # Resumption -----------------------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +437,31 @@ def test_a_ticket_is_used_once(start, upstream):
         upstream.close_connections("notify")
     tickets = [ticket for c in list(upstream.connections) if (ticket := c.hello and c.offered_ticket())]
     assert len(tickets) >= 5 and len(set(tickets)) == len(tickets)
+
+
+def test_no_query_is_early_data(start, upstream):
+    """0-RTT could be replayed, and would be written before the server has said anything (RFC 8446 appendix E.5)."""
+    program = start(upstream)
+    for i in range(6):
+        program.ask(f"t{i}.test")
+        upstream.close_connections("notify")
+    hellos = [c for c in list(upstream.connections) if c.hello and c.established]
+    assert sum(c.resumed for c in hellos) >= 3
+    assert not any(EARLY_DATA in c.extensions() for c in hellos)
+
+
+def test_a_new_generation_proves_everything_itself(start, upstream):
+    """The pins have changed: no ticket of the generation before, which was proved by other pins, is used."""
+    program = start(upstream)
+    program.ask("before.test")
+    upstream.close_connections("notify")
+    program.ask("resumed.test")
+    assert any(c.resumed for c in upstream.connections)
+    seen = len(upstream.connections)
+    program.write_config({**program.config, "upstream up": {**program.config["upstream up"], "pin": f"{upstream.certificate.pin}, {OTHER_PIN}"}})
+    wait_until(lambda: len(upstream.connections) > seen, 10, "the new generation's connection")
+    assert upstream.connections[seen].offered_ticket() is None and not upstream.connections[seen].resumed
+    assert right(program.ask("after.test"), "after.test")
 
 
 def test_a_server_without_tickets_works(start, make_upstream):
@@ -373,6 +518,27 @@ def test_a_swapped_certificate_takes_the_address_out_and_back_in(start, upstream
     program.wait_ready(REVALIDATE_S + 6)
     assert right(program.ask("again.test"), "again.test")
     program.wait_log(r"level=info .*proved")
+
+
+def test_a_mismatch_on_a_connection_of_a_worker_counts_for_all_at_once(start, upstream, authority):
+    """No revalidation is due: one worker's connection is cut, it opens another and finds a stranger."""
+    program = start(upstream, up={"revalidate": 3600}, server={"workers": 2}, limits={"timeout": 1000})
+    wait_until(lambda: len(upstream.open_connections()) >= 2, 5, "a connection of each worker")
+    upstream.use_certificate(authority.issue("dot.test"))
+    cut, *others = upstream.open_connections()
+    upstream.call(lambda: cut.close("rst"))
+    names = client.distinct_names()
+
+    def ask_until_noticed():  # from another port each time, so of either worker
+        program.exchange(wire.query(next(names)), timeout=0.05)
+        return "taken out" in program.log()
+
+    wait_until(ask_until_noticed, 10, "the mismatch")
+    wait_until(lambda: not upstream.open_connections(), 2, "the other worker's connection to be closed")
+    assert not program.is_ready() and others
+    asked = len(upstream.queries)
+    assert program.ask("secret.test").rcode() == wire.SERVFAIL
+    assert len(upstream.queries) == asked
 
 
 def test_a_mismatch_of_one_address_loses_no_query_where_there_is_another(start, make_upstream, authority):

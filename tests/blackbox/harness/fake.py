@@ -23,7 +23,7 @@ from .wire import KEEPALIVE, Query, option
 DOT_PORT = 8853
 PLAIN_PORT = 5300
 READ_OCTETS = 65536
-PRE_SHARED_KEY = 41  # extension of a ClientHello (RFC 8446 section 4.2)
+PRE_SHARED_KEY, EARLY_DATA = 41, 42  # extensions of a ClientHello (RFC 8446 section 4.2)
 APPLICATION_DATA = 23  # content type of a TLS record (RFC 8446 section 5.1)
 
 
@@ -58,20 +58,25 @@ class Connection:
     def open(self):
         return self.closed is None
 
-    def offered_ticket(self):
-        """The first PSK identity in the ClientHello (RFC 8446 section 4.2.11), or None for a full handshake."""
+    def extensions(self):
+        """The extensions of the ClientHello: where their data begins, by type (RFC 8446 section 4.1.2)."""
         at = 5 + 4 + 2 + 32  # record, handshake, version, random
         at += 1 + self.hello[at]
         at += 2 + struct.unpack_from("!H", self.hello, at)[0]
         at += 1 + self.hello[at]
         end = at + 2 + struct.unpack_from("!H", self.hello, at)[0]
         at += 2
+        found = {}
         while at < end:
             kind, length = struct.unpack_from("!HH", self.hello, at)
-            if kind == PRE_SHARED_KEY:
-                return self.hello[at + 8 : at + 8 + struct.unpack_from("!H", self.hello, at + 6)[0]]
+            found[kind] = at + 4
             at += 4 + length
-        return None
+        return found
+
+    def offered_ticket(self):
+        """The first PSK identity in the ClientHello (RFC 8446 section 4.2.11), or None for a full handshake."""
+        at = self.extensions().get(PRE_SHARED_KEY)
+        return self.hello[at + 4 : at + 4 + struct.unpack_from("!H", self.hello, at + 2)[0]] if at else None
 
     # Reading ------------------------------------------------------------------------------------------------------------
 

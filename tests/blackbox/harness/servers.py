@@ -150,3 +150,29 @@ addAction(AllRule(), RCodeAction(DNSRCode.NXDOMAIN))
 """,
             ),
         ]
+
+
+class Stunnel:
+    """stunnel in front of a plain server, as sites put it there that want client certificates: only who shows one of client_ca
+    gets through."""
+
+    def __init__(self, directory, address, certificate, client_ca, target):
+        self.address, self.log_file = address, directory / "stunnel.log"
+        file = directory / "stunnel.conf"
+        file.write_text(
+            f"foreground = yes\npid =\nsyslog = no\n[dot]\naccept = {address}:{DOT_PORT}\nconnect = {target}\n"
+            f"cert = {certificate.chain_file}\nkey = {certificate.key_file}\n"
+            f"CAfile = {client_ca}\nverifyChain = yes\nrequireCert = yes\n"
+        )
+        assert program("stunnel4"), "stunnel is not installed: its package is stunnel4"
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([program("stunnel4"), file], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(lambda: self.process.poll() is not None or port_open(address, DOT_PORT), START_S, "stunnel to listen")
+        assert self.process.poll() is None, self.log()
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(5)
