@@ -228,6 +228,7 @@ bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 	@scripts/install-dependencies build bench
 	+$(MAKE_QUIETLY) all
 	@tests/bench/run --nodedot $(BUILD)/nodedot --build $(BUILD)/bench $(BENCH)
+	@/usr/bin/python3 tests/bench/plot.py $(BUILD)/bench/results.json $(if $(BENCH),$(BUILD)/bench,docs)/bench.svg
 
 # ---- Check the sources -----------------------------------------------------------------------------------------------
 
