@@ -140,10 +140,10 @@ def make_query(name, qtype="A", *, edns=None, do=False, ad=False, cd=False, payl
 class Load(threading.Thread):
     """Asks over UDP at a steady rate, from several ports, and keeps account of every answer."""
 
-    def __init__(self, address, port, rate, names, sockets=8, qtype=wire.A):
+    def __init__(self, address, port, rate, names, sockets=8, qtype=wire.A, source=None):
         super().__init__(daemon=True)
         self._names, self._rate, self._qtype = names, rate, qtype
-        self._sockets = [Udp(address, port).socket for _ in range(sockets)]
+        self._sockets = [Udp(address, port, source).socket for _ in range(sockets)]
         self._selector = selectors.DefaultSelector()
         for number, s in enumerate(self._sockets):
             s.setblocking(False)
