@@ -1,5 +1,5 @@
-/* A ring against a simple model: a million random operations with fixed seeds; then one writer against many readers,
- * which is the part to build with -fsanitize=thread. */
+/* A ring against a simple model: three million random operations with fixed seeds; then one writer against many readers,
+ * which is the part for -fsanitize=thread. */
 #include "nodedot/cache/ring.h"
 
 #include <pthread.h>
@@ -10,10 +10,16 @@
 
 #include <cmocka.h>
 
-#define OPERATIONS 250000 /* of each random run */
-#define KEYS       4096
-#define READERS    3
-#define WRITES     100000 /* of the run with threads */
+/* Sanitizers take ten times as long, and what they look for shows as soon. */
+#ifdef NODEDOT_SANITIZED
+#define OPERATIONS 50000
+#else
+#define OPERATIONS 500000 /* of each random run */
+#endif
+#define SIZES   20 /* of rings, tried with a share of the operations each */
+#define KEYS    4096
+#define READERS 3
+#define WRITES  100000 /* of the run with threads */
 
 /* The least bits of a linear congruence are poor: the upper half is used. */
 struct dice {
@@ -198,7 +204,7 @@ static void model_step(struct model *m, size_t typical)
     }
 }
 
-static void model_run(size_t size, size_t typical, uint64_t seed)
+static void model_run(size_t size, size_t typical, uint64_t seed, unsigned operations)
 {
     struct model *m = calloc(1, sizeof(*m));
     uint64_t before, there;
@@ -210,7 +216,7 @@ static void model_run(size_t size, size_t typical, uint64_t seed)
     ring_format(&m->ring);
     m->record = malloc(ring_max_record(&m->ring));
     m->scratch = malloc(ring_max_record(&m->ring));
-    for (unsigned i = 0; i < OPERATIONS; i++)
+    for (unsigned i = 0; i < operations; i++)
         model_step(m, typical);
     assert_in_range(ring_evictions(&m->ring), m->lost, m->lost + m->unsure);
     model_append(m, 0, sizeof(struct content)); /* after a distrust, the count is right from here on */
@@ -229,26 +235,39 @@ static void model_run(size_t size, size_t typical, uint64_t seed)
 static void a_small_ring_of_small_records_agrees_with_the_model(void **state)
 {
     (void)state;
-    model_run(RING_MIN_SIZE, 120, 1);
+    model_run(RING_MIN_SIZE, 120, 1, OPERATIONS);
 }
 
 static void a_small_ring_of_large_records_agrees_with_the_model(void **state)
 {
     (void)state;
-    model_run(RING_MIN_SIZE, 1200, 2);
+    model_run(RING_MIN_SIZE, 1200, 2, OPERATIONS);
 }
 
 static void a_ring_of_an_odd_number_of_lines_agrees_with_the_model(void **state)
 {
     (void)state;
-    model_run(RING_MIN_SIZE + 64 * 37, 300, 3);
+    model_run(RING_MIN_SIZE + 64 * 37, 300, 3, OPERATIONS);
 }
 
 /* More entries than the index has room for: records are displaced. */
 static void a_ring_of_smallest_records_agrees_with_the_model(void **state)
 {
     (void)state;
-    model_run(RING_MIN_SIZE, sizeof(struct content), 4);
+    model_run(RING_MIN_SIZE, sizeof(struct content), 4, OPERATIONS);
+}
+
+static void rings_of_any_size_agree_with_the_model(void **state)
+{
+    struct dice dice = {.state = 6};
+
+    (void)state;
+    for (uint64_t seed = 100; seed < 100 + SIZES; seed++) {
+        size_t size = RING_MIN_SIZE + 64 * (size_t)dice_below(&dice, 16384); /* up to 1.1 MiB */
+        size_t typical = sizeof(struct content) + dice_below(&dice, 1500);
+
+        model_run(size, typical, seed, 2 * OPERATIONS / SIZES);
+    }
 }
 
 struct readers {
@@ -344,6 +363,7 @@ int main(void)
         cmocka_unit_test(a_small_ring_of_large_records_agrees_with_the_model),
         cmocka_unit_test(a_ring_of_an_odd_number_of_lines_agrees_with_the_model),
         cmocka_unit_test(a_ring_of_smallest_records_agrees_with_the_model),
+        cmocka_unit_test(rings_of_any_size_agree_with_the_model),
         cmocka_unit_test(readers_never_see_half_a_record_while_one_writes),
     };
 
