@@ -112,7 +112,8 @@ endif
 COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Itests $(OPTIMIZE) $(WARNINGS) $(MODE) -ffunction-sections -fdata-sections \
 	-pthread $(CFLAGS)
 LINK    = $(CC) $(OPTIMIZE) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
-LIBS    = -lwolfssl -lev -linih -lfstrm -lseccomp -lm
+# --wrap: see tls.c
+LIBS    = -Wl,--wrap=wc_InitRng,--wrap=wc_InitRng_ex -lwolfssl -lev -linih -lfstrm -lseccomp -lm
 
 # ---- Build -----------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@
 #include <wolfssl/wolfcrypt/cryptocb.h>
 #include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/hash.h>
+#include <wolfssl/wolfcrypt/random.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,6 +82,24 @@ static int give_seed(int device, wc_CryptoInfo *info, void *context)
 const char *tls_library_version(void)
 {
     return wolfSSL_lib_version();
+}
+
+/* wolfSSL also makes generators for a moment (for every certificate, and 5.7 for every ClientHello) that are not of the
+ * connection's device; here they get it all the same. The linker's option --wrap leads a static library to these names,
+ * and a shared one finds its own names in the program first. */
+int init_generator_ex(WC_RNG *rng, void *heap, int device) __asm__("__wrap_wc_InitRng_ex");
+int init_generator(WC_RNG *rng) __asm__("__wrap_wc_InitRng");
+int wc_InitRng_ex(WC_RNG *rng, void *heap, int device) __attribute__((weak, alias("__wrap_wc_InitRng_ex")));
+int wc_InitRng(WC_RNG *rng) __attribute__((weak, alias("__wrap_wc_InitRng")));
+
+int init_generator_ex(WC_RNG *rng, void *heap, int device)
+{
+    return wc_InitRngNonce_ex(rng, NULL, 0, heap, device == INVALID_DEVID ? SEED_DEVICE : device);
+}
+
+int init_generator(WC_RNG *rng)
+{
+    return init_generator_ex(rng, NULL, INVALID_DEVID);
 }
 
 bool tls_global_init(void)
