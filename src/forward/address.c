@@ -213,11 +213,14 @@ void address_answered(struct address *address, uint64_t sent_us)
  * question is put on these, because they may lead nowhere while another one would not. */
 static void address_stalled(struct address *address)
 {
+    standing_stalled(&address->standing);
     address_failed(address, "others answer, it does not");
     address_probe(address);
     for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
-        if (address->streams[i].state == STREAM_READY)
-            address->streams[i].suspect = true;
+        struct stream *stream = &address->streams[i];
+
+        if (stream->state == STREAM_READY && stream->outstanding > 0)
+            stream->suspect = true;
     }
     address->move_asked = true;
 }

@@ -15,6 +15,8 @@
 /* An address that comes and goes is logged so often. */
 #define STANDING_LOG_MS 1000
 
+static struct log_limit stall_limit;
+
 _Static_assert(STATUS_WARNINGS == IDENTITY_DOUBTS, "an address remembers when it was warned of each doubt");
 
 enum identity_state standing_state(const struct standing *standing)
@@ -153,6 +155,14 @@ void standing_unreachable(const struct standing *standing, const char *reason)
 
     if (state != IDENTITY_MISMATCH && enter_from(standing, state, IDENTITY_UNREACHABLE))
         log_state(standing, LOG_LEVEL_WARN, IDENTITY_UNREACHABLE, "upstream address is unreachable", reason);
+}
+
+void standing_stalled(const struct standing *standing)
+{
+    uint64_t held_back;
+
+    if (log_limit_pass(&stall_limit, STANDING_LOG_MS, &held_back))
+        log_change(standing, LOG_LEVEL_WARN, "upstream address answers nothing and is left", "others answer");
 }
 
 bool standing_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms)

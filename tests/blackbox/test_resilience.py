@@ -9,6 +9,7 @@ policy fastest, round-robin, ordered       test_round_robin_asks_each_in_turn, t
 failing comes last under each policy       test_an_address_that_hangs_is_left_under_each_policy
 health: traffic, and probes when idle      test_a_plain_upstream_that_comes_back_is_found_without_a_client,
                                            test_an_upstream_that_comes_back_serves_within_two_seconds
+... and after a mismatch                   test_a_mended_certificate_is_seen_long_before_the_next_revalidation
 the last address is never given up         test_after_a_black_hole_service_is_back_within_five_seconds (f:)
 hedging at the 95th percentile             test_a_late_answer_is_asked_of_a_second_address, test_a_late_datagram_is_hedged_too
 ... only where there is a second           test_one_address_alone_is_never_hedged
@@ -179,6 +180,7 @@ def test_an_address_that_hangs_is_left_under_each_policy(start, pair, policy):
         wait_until(lambda: len(names_of(pair[0])) > asked + 3, 15, "the address to be asked again")
     assert not load.lost and not load.wrong
     assert left <= 5, "nothing but a probe is sent to an address that hangs"
+    program.wait_log(f"answers nothing and is left.*address={re.escape(pair[0].address)}")
     assert max(load.latencies) < WORST_S and load.percentile(0.99) < 0.5
     counters = program.counters()
     assert counters["upstream_queries_total"] < load.sent * 1.08 + 30
@@ -344,6 +346,17 @@ def test_a_fallback_serves_while_nobody_else_does(start, upstream, make_upstream
     assert len(re.findall("fallback serves", program.log())) == 1
 
 
+def test_a_plain_upstream_may_have_a_fallback_too(start, upstream, make_upstream):
+    other = make_upstream()
+    program = fall_back(start, upstream, other, auth="plain")
+    warm_up(program, 3)
+    upstream.mode = "stall-answers"
+    assert right(program.ask("waits.test"), "waits.test") and other.asked("waits.test")
+    upstream.mode = "serve"
+    program.wait_log("fallback does not serve any more", 15)
+    assert right(program.ask("after.test"), "after.test") and upstream.asked("after.test")
+
+
 def test_what_waits_for_a_hung_upstream_goes_to_the_fallback(start, upstream, make_upstream):
     other = make_upstream()
     program = fall_back(start, upstream, other)
@@ -497,6 +510,19 @@ def test_a_plain_upstream_that_comes_back_is_found_without_a_client(start, upstr
     program.wait_not_ready(10)
     upstream.listen_again()
     program.wait_ready(4)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_mended_certificate_is_seen_long_before_the_next_revalidation(start, make_upstream, authority, others):
+    certificate = authority.issue("dot.test")
+    servers = [make_upstream(certificate) for _ in range(1 + others)]
+    program = start(*servers, up={"revalidate": 3600, "policy": "ordered"})
+    mismatch(program, servers[0], authority)
+    where = servers[0].options()["address"]
+    assert rows(program)[where][0] == "mismatch"
+    servers[0].use_certificate(certificate)
+    wait_until(lambda: rows(program)[where][0] == "valid", 7 if others else 3, "the address to be valid again")
+    wait_until(answered(program, "after"), 2, "service to be back")
 
 
 # Real servers -----------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ void standing_answered(const struct standing *standing);
 /* Nobody answers there. Does not touch a mismatch. reason: for the log. */
 void standing_unreachable(const struct standing *standing, const char *reason);
 
+/* It answers nothing while others of its group do: says so. Its state stays, since its identity is what it was. */
+void standing_stalled(const struct standing *standing);
+
 enum identity_state standing_state(const struct standing *standing);
 uint32_t standing_epoch(const struct standing *standing);
 
