@@ -26,7 +26,8 @@ struct admission {
     int64_t burst;
     struct hash_key key;
     pthread_mutex_t stripes[STRIPES];
-    struct bucket *buckets; /* ADMISSION_SETS * ADMISSION_WAYS */
+    struct bucket *buckets;   /* ADMISSION_SETS * ADMISSION_WAYS */
+    struct bucket *strangers; /* one a set, worth ADMISSION_WAYS clients */
 };
 
 static bool list_has(const struct access_list *list, const struct endpoint *client)
@@ -72,9 +73,11 @@ struct admission *admission_create(const struct config *config)
     hash_key_random(&admission->key);
     for (int i = 0; i < STRIPES; i++)
         pthread_mutex_init(&admission->stripes[i], NULL);
-    if (admission->limited)
+    if (admission->limited) {
         admission->buckets = calloc((size_t)ADMISSION_SETS * ADMISSION_WAYS, sizeof(struct bucket));
-    if (admission->limited && admission->buckets == NULL) {
+        admission->strangers = calloc(ADMISSION_SETS, sizeof(struct bucket));
+    }
+    if (admission->limited && (admission->buckets == NULL || admission->strangers == NULL)) {
         admission_destroy(admission);
         return NULL;
     }
@@ -86,6 +89,7 @@ void admission_destroy(struct admission *admission)
     for (int i = 0; i < STRIPES; i++)
         pthread_mutex_destroy(&admission->stripes[i]);
     free(admission->buckets);
+    free(admission->strangers);
     free(admission);
 }
 
@@ -94,12 +98,13 @@ bool admission_is_open(const struct admission *admission)
     return admission->everybody && !admission->limited;
 }
 
-static int64_t filled(const struct admission *admission, int64_t tokens, int64_t more)
+static int64_t filled(int64_t tokens, int64_t more, int64_t full)
 {
-    return tokens + more > admission->burst ? admission->burst : tokens + more;
+    return tokens + more > full ? full : tokens + more;
 }
 
-static void refill(const struct admission *admission, struct bucket *bucket, uint64_t now_ms)
+/* Adds the tokens of the time that has passed, for so many clients. */
+static void refill(const struct admission *admission, struct bucket *bucket, uint64_t now_ms, unsigned clients)
 {
     uint64_t enough = (uint64_t)admission->burst / admission->config->client_qps + 1; /* from empty to full */
     uint64_t passed = now_ms - bucket->filled_ms;
@@ -108,11 +113,17 @@ static void refill(const struct admission *admission, struct bucket *bucket, uin
     if (now_ms <= bucket->filled_ms)
         return; /* another thread's clock was read a moment later */
     bucket->filled_ms = now_ms;
-    bucket->tokens = filled(admission, bucket->tokens, more);
-    bucket->refusals = filled(admission, bucket->refusals, more);
+    bucket->tokens = filled(bucket->tokens, clients * more, clients * admission->burst);
+    bucket->refusals = filled(bucket->refusals, clients * more, clients * admission->burst);
 }
 
-/* The client's bucket; a new one is full. Its mutex is held by the caller. */
+/* Would anything be forgotten that matters? Its tokens are right. */
+static bool may_be_replaced(const struct admission *admission, const struct bucket *bucket, uint64_t now_ms)
+{
+    return bucket->filled_ms == 0 || (bucket->blocked_until_ms <= now_ms && bucket->tokens > admission->burst / 2);
+}
+
+/* The client's bucket; a new one is full. NULL: it is a stranger. Its mutex is held by the caller. */
 static struct bucket *find_bucket(struct admission *admission, struct bucket *set,
                                   const uint8_t client[ENDPOINT_CLIENT], uint64_t now_ms)
 {
@@ -122,20 +133,18 @@ static struct bucket *find_bucket(struct admission *admission, struct bucket *se
         struct bucket *bucket = &set[i];
 
         if (bucket->filled_ms != 0 && memcmp(bucket->client, client, ENDPOINT_CLIENT) == 0) {
-            refill(admission, bucket, now_ms);
+            refill(admission, bucket, now_ms, 1);
             return bucket;
         }
-        if (bucket->blocked_until_ms > now_ms)
-            continue;
         if (bucket->filled_ms != 0)
-            refill(admission, bucket, now_ms);
+            refill(admission, bucket, now_ms, 1);
         else
             bucket->tokens = admission->burst;
-        if (victim == NULL || bucket->filled_ms == 0 || bucket->tokens > victim->tokens)
+        if (may_be_replaced(admission, bucket, now_ms) && (victim == NULL || bucket->tokens > victim->tokens))
             victim = bucket;
     }
     if (victim == NULL)
-        return NULL; /* all are blocked: one more may pass until a block ends */
+        return NULL;
     memcpy(victim->client, client, ENDPOINT_CLIENT);
     victim->tokens = admission->burst;
     victim->refusals = admission->burst;
@@ -144,7 +153,20 @@ static struct bucket *find_bucket(struct admission *admission, struct bucket *se
     return victim;
 }
 
-static enum admission_verdict spend(const struct admission *admission, struct bucket *bucket, uint64_t now_ms)
+/* What those who found no room in a set share. A new one is full. */
+static struct bucket *stranger_bucket(const struct admission *admission, uint64_t set, uint64_t now_ms)
+{
+    struct bucket *bucket = &admission->strangers[set];
+
+    if (bucket->filled_ms == 0)
+        *bucket = (struct bucket){.tokens = ADMISSION_WAYS * admission->burst,
+                                  .refusals = ADMISSION_WAYS * admission->burst,
+                                  .filled_ms = now_ms};
+    refill(admission, bucket, now_ms, ADMISSION_WAYS);
+    return bucket;
+}
+
+static enum admission_verdict spend(struct bucket *bucket)
 {
     if (bucket->tokens >= TOKEN) {
         bucket->tokens -= TOKEN;
@@ -154,9 +176,21 @@ static enum admission_verdict spend(const struct admission *admission, struct bu
         bucket->refusals -= TOKEN;
         return ADMISSION_REFUSED;
     }
-    if (admission->config->client_block != 0)
-        bucket->blocked_until_ms = now_ms + (uint64_t)admission->config->client_block * 1000;
     return ADMISSION_DROPPED;
+}
+
+/* Judges a client that has a bucket of its own. */
+static enum admission_verdict judge(const struct admission *admission, struct bucket *bucket, uint64_t now_ms,
+                                    bool connection)
+{
+    enum admission_verdict verdict;
+
+    if (bucket->blocked_until_ms > now_ms)
+        return ADMISSION_BLOCKED;
+    verdict = connection ? ADMISSION_GRANTED : spend(bucket);
+    if (verdict == ADMISSION_DROPPED && admission->config->client_block != 0)
+        bucket->blocked_until_ms = now_ms + (uint64_t)admission->config->client_block * 1000;
+    return verdict;
 }
 
 static enum admission_verdict check_rate(struct admission *admission, const struct endpoint *client, bool proven,
@@ -171,10 +205,10 @@ static enum admission_verdict check_rate(struct admission *admission, const stru
     set = hash_keyed(&admission->key, key, sizeof(key)) % ADMISSION_SETS;
     pthread_mutex_lock(&admission->stripes[set % STRIPES]);
     bucket = find_bucket(admission, &admission->buckets[set * ADMISSION_WAYS], key, now_ms);
-    if (bucket != NULL && bucket->blocked_until_ms > now_ms)
-        verdict = ADMISSION_BLOCKED;
-    else if (bucket != NULL && !connection)
-        verdict = spend(admission, bucket, now_ms);
+    if (bucket != NULL)
+        verdict = judge(admission, bucket, now_ms, connection);
+    else if (!connection)
+        verdict = spend(stranger_bucket(admission, set, now_ms));
     pthread_mutex_unlock(&admission->stripes[set % STRIPES]);
     return verdict;
 }

@@ -367,19 +367,62 @@ static void a_full_table_still_serves_newcomers(void **state)
     assert_verdicts("192.0.2.1", now + 100, 1, ADMISSION_REFUSED);
 }
 
-static void a_table_full_of_blocked_clients_lets_newcomers_pass(void **state)
+/* Each of so many clients, four for each place, asks so often at one moment. */
+static void saturate(int queries)
 {
     struct endpoint client = endpoint_of("10.0.0.0");
 
-    (void)state;
-    create(1, 1, 60);
     for (uint32_t i = 0; i < 4 * ADMISSION_SETS * ADMISSION_WAYS; i++) {
         client.v4.sin_addr.s_addr = htonl(0x0a000000u + i);
-        for (int n = 0; n < 4; n++)
+        for (int n = 0; n < queries; n++)
             (void)admission_check(admission, &client, false, now);
     }
-    assert_int_equal(ask("192.0.2.1", now), ADMISSION_GRANTED);
+}
+
+static void a_table_full_of_blocked_clients_lets_newcomers_pass(void **state)
+{
+    (void)state;
+    create(1, 1, 60);
+    saturate(4);
+    assert_int_equal(connect_from("192.0.2.1", now), ADMISSION_GRANTED);
+    assert_int_equal(ask("192.0.2.1", now + 1000), ADMISSION_GRANTED);
     assert_int_equal(ask("192.0.2.1", now + 60000), ADMISSION_GRANTED);
+}
+
+static void a_heavy_client_is_known_even_when_all_others_are_blocked(void **state)
+{
+    (void)state;
+    create(1, 3, 60);
+    assert_verdicts("192.0.2.1", now, 3, ADMISSION_GRANTED);
+    saturate(7);
+    assert_verdicts("192.0.2.1", now, 3, ADMISSION_REFUSED);
+    assert_verdicts("192.0.2.1", now, 1, ADMISSION_DROPPED);
+    assert_verdicts("192.0.2.1", now, 1, ADMISSION_BLOCKED);
+}
+
+static void clients_past_half_of_their_burst_push_out_none_of_their_kind(void **state)
+{
+    (void)state;
+    create(1, 4, 0);
+    assert_verdicts("192.0.2.1", now, 4, ADMISSION_GRANTED);
+    saturate(3);
+    assert_verdicts("192.0.2.1", now, 4, ADMISSION_REFUSED);
+    assert_verdicts("192.0.2.1", now, 10, ADMISSION_DROPPED);
+}
+
+static void a_stranger_has_a_limit_too_and_is_never_blocked(void **state)
+{
+    unsigned granted = 0;
+
+    (void)state;
+    create(1, 4, 60);
+    saturate(9);
+    for (int i = 0; i < 1000; i++)
+        granted += ask("192.0.2.1", now + 10000) == ADMISSION_GRANTED;
+    assert_in_range(granted, 1, ADMISSION_WAYS * 4);
+    assert_int_equal(connect_from("192.0.2.1", now + 10000), ADMISSION_GRANTED);
+    assert_int_not_equal(ask("192.0.2.1", now + 10000), ADMISSION_BLOCKED);
+    assert_int_equal(ask("192.0.2.1", now + 11000), ADMISSION_GRANTED); /* eight new ones a second */
 }
 
 /* ---- threads ---- */
@@ -444,6 +487,9 @@ int main(void)
         TEST(a_million_sources_do_not_push_out_a_heavy_or_a_blocked_client),
         TEST(a_full_table_still_serves_newcomers),
         TEST(a_table_full_of_blocked_clients_lets_newcomers_pass),
+        TEST(a_heavy_client_is_known_even_when_all_others_are_blocked),
+        TEST(clients_past_half_of_their_burst_push_out_none_of_their_kind),
+        TEST(a_stranger_has_a_limit_too_and_is_never_blocked),
         TEST(threads_together_grant_one_burst),
     };
 

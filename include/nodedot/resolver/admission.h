@@ -5,9 +5,13 @@
  *         second. A query takes a token of the first; when there is none, of the second, and is answered REFUSED; when
  *         there is none either, it is dropped, and its client blocked for client-block seconds, if that is not 0. So
  *         a client that stays over its rate gets its rate, and one that stays over twice its rate is blocked.
- * Memory: a table of ADMISSION_SETS times ADMISSION_WAYS clients, taken only when a rate is set. In a full set, the
- *         client that used least of its rate makes room, and never a blocked one: strangers cannot push out a heavy
- *         user.
+ * Memory: a table of ADMISSION_SETS times ADMISSION_WAYS clients, taken only when a rate is set; it never grows. Which
+ *         set a client belongs to is a secret. In a full set the client that used least of its rate makes room, but
+ *         never one that is blocked or has used more than half of its burst: so however many strangers come, each with
+ *         a query or two, they replace each other, and heavy users are still known when they are gone.
+ * Strangers: who finds no room in a set shares with all others in its place what a whole set of clients may ask, and
+ *         is never blocked. It takes a table full of blocked and heavy clients to come to that; a newcomer is served
+ *         then, and nobody is without a limit.
  * Shared: by all threads of a resolver; a mutex for a group of sets.
  */
 #ifndef NODEDOT_RESOLVER_ADMISSION_H
@@ -19,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* 16,384 clients in 640 KiB: a node runs a few hundred pods. */
+/* 16,384 clients in 1 MiB: a node runs a few hundred pods. */
 #define ADMISSION_SETS 2048
 #define ADMISSION_WAYS 8
 
