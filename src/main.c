@@ -52,6 +52,7 @@
  *  forward/handshake.c      connects and shakes hands, for those who only look
  *  forward/stream.c         one pipelined connection, over TLS or bare TCP
  *  forward/plain.c          one question in one datagram
+ *  forward/socket.c         sockets to upstreams
  *  forward/tls.c            TLS, and the only file that knows wolfSSL
  *  forward/records.c        whole TLS records in, whole flights out
  *  forward/identity.c       is the peer who it should be?

@@ -1,6 +1,7 @@
 #include "nodedot/forward/handshake.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/forward/socket.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,14 +18,10 @@ static enum tls_result fail(struct handshake *handshake, const char *reason)
 bool handshake_begin(struct handshake *handshake, struct tls_trust *trust, const struct endpoint *address,
                      const char *server_name)
 {
-    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    *handshake = (struct handshake){.fd = fd, .trust = trust, .server_name = server_name};
-    if (fd >= 0 && (connect(fd, &address->any, address->size) == 0 || errno == EINPROGRESS))
-        return true;
-    fail(handshake, strerror(errno));
-    handshake_end(handshake);
-    return false;
+    *handshake = (struct handshake){.fd = socket_open_tcp(address), .trust = trust, .server_name = server_name};
+    if (handshake->fd < 0)
+        fail(handshake, strerror(errno));
+    return handshake->fd >= 0;
 }
 
 /* The socket is writable: is it connected, and does TLS begin? */

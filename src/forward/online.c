@@ -2,7 +2,7 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
-#include "nodedot/forward/plain.h"
+#include "nodedot/forward/socket.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -218,7 +218,7 @@ static void ask_datagram(struct online *ask)
     ask->over = "UDP";
     ask->events = POLLIN;
     ask->again_ms = clock_ms() + ONLINE_AGAIN_MS;
-    ask->handshake.fd = plain_open_socket(ask->address);
+    ask->handshake.fd = socket_open_udp(ask->address);
     if (ask->handshake.fd < 0 || send(ask->handshake.fd, out, write_query(ask, out), MSG_NOSIGNAL) < 0)
         finish(ask, ONLINE_UNREACHABLE, strerror(errno));
 }

@@ -3,9 +3,9 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
 #include "nodedot/forward/flight.h"
+#include "nodedot/forward/socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,10 +13,6 @@
 #define PLAIN_BATCH 8
 /* We advertise EDNS_UDP_SIZE, but some servers send more. */
 #define PLAIN_IN 4096
-
-#ifndef IP_PMTUDISC_OMIT
-#define IP_PMTUDISC_OMIT 5
-#endif
 
 /* True: it was the answer, and the attempt is over. */
 static bool take_datagram(struct attempt *attempt, const uint8_t *message, size_t size)
@@ -56,29 +52,11 @@ static void on_datagram(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
-int plain_open_socket(const struct endpoint *endpoint)
-{
-    int v6 = endpoint->any.sa_family == AF_INET6;
-    int fd = socket(endpoint->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int omit = IP_PMTUDISC_OMIT;
-
-    if (fd < 0)
-        return -1;
-    /* Best effort: a kernel that does not know it sends with DF as before. */
-    (void)setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &omit, sizeof(omit));
-    if (connect(fd, &endpoint->any, endpoint->size) == 0)
-        return fd;
-    int err = errno;
-    close(fd);
-    errno = err;
-    return -1;
-}
-
 bool plain_ask(struct attempt *attempt)
 {
     struct ev_loop *loop = attempt->address->upstream->forward->loop;
     uint8_t message[MESSAGE_QUERY_MAX];
-    int fd = plain_open_socket(&attempt->address->endpoint);
+    int fd = socket_open_udp(&attempt->address->endpoint);
     size_t size;
 
     if (fd < 0)

@@ -3,10 +3,9 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/forward/address.h"
 #include "nodedot/forward/flight.h"
+#include "nodedot/forward/socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,8 +14,6 @@
 /* TCP and TLS together. Long enough for a lost SYN to be sent again (1 s, RFC 6298), short enough that a client still
  * gets an answer from the next try within its own 5 s. */
 #define STREAM_CONNECT_S 2.5
-/* Octets sent and not acknowledged for so long end the connection (RFC 5482): a route that vanished is found by it. */
-#define STREAM_USER_TIMEOUT_MS 3000
 /* Public resolvers close after about 10 s without a query; we go first, so that no query crosses their FIN. */
 #define STREAM_IDLE_MS 9000
 /* Reads in one turn before others have their turn. */
@@ -406,25 +403,6 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     set_timer(stream, (double)(unused_ms < stream->idle_ms ? stream->idle_ms - unused_ms : stream->idle_ms) / 1000.);
 }
 
-static int open_socket(const struct endpoint *endpoint)
-{
-    int fd = socket(endpoint->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int on = 1;
-    unsigned user_timeout = STREAM_USER_TIMEOUT_MS;
-
-    if (fd < 0)
-        return -1;
-    /* Both are improvements, not needs: without them the stream works as well. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
-    if (connect(fd, &endpoint->any, endpoint->size) == 0 || errno == EINPROGRESS)
-        return fd;
-    int err = errno;
-    close(fd);
-    errno = err;
-    return -1;
-}
-
 void stream_open(struct stream *stream)
 {
     struct forward *forward = forward_of(stream);
@@ -441,7 +419,7 @@ void stream_open(struct stream *stream)
     stream->proved_ms = 0;
     metric_inc(forward->metrics, upstream_connects_total);
     atomic_fetch_add_explicit(&status_of(stream)->connects, 1, memory_order_relaxed);
-    stream->fd = open_socket(&stream->address->endpoint);
+    stream->fd = socket_open_tcp(&stream->address->endpoint);
     if (stream->fd < 0) {
         count_connect_failure(stream);
         address_stream_closed(stream, false, strerror(errno));
