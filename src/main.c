@@ -68,6 +68,8 @@
  *  observe/http.c           the metrics port
  *  observe/request.c        an HTTP request, read
  *  observe/exposition.c     the status page as Prometheus reads it
+ *  observe/busiest.c        which clients ask most
+ *  observe/process.c        what a process uses
  *  observe/metrics.c        counters and states on the status page
  *  observe/histogram.c      how long things took
  *  observe/query_log.c      a line or a dnstap frame for each query

@@ -232,10 +232,12 @@ static bool handle_query(struct tcp_connection *c, const uint8_t *message, size_
         return false;
     }
     answer = listener->on_query(listener->owner, &client, message, size, out, capacity);
-    if (answer > 0)
+    if (answer > 0) {
         append_answer(c, (size_t)answer);
-    else if (answer == CLIENT_LATER)
+        listener->answered++;
+    } else if (answer == CLIENT_LATER) {
         c->unanswered++;
+    }
     return answer != CLIENT_CLOSE;
 }
 
@@ -307,14 +309,24 @@ static void flush_connection(struct tcp_connection *c)
         update_events(c);
 }
 
+/* The queries that a connection sent are answered together, in one write. Where they waited for a slow reader to take
+ * others, that time is not counted: it is the reader's. */
 void tcp_flush(struct tcp_listener *listener)
 {
+    uint64_t began_us = listener->dirty != NULL ? clock_us() : 0;
+
     while (listener->dirty != NULL) {
         struct tcp_connection *c = listener->dirty;
 
         listener->dirty = c->next_dirty;
         c->dirty = false;
+        listener->answered = 0;
         flush_connection(c);
+        if (listener->answered == 0)
+            continue;
+        uint64_t now_us = clock_us();
+        histogram_add(&listener->metrics->hit_duration, now_us - began_us, listener->answered);
+        began_us = now_us;
     }
 }
 

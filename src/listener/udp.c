@@ -1,5 +1,7 @@
 #include "nodedot/listener/udp.h"
 
+#include "nodedot/base/clock.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -129,7 +131,8 @@ void udp_commit(struct udp_listener *listener, const struct client *client, size
     output->count++;
 }
 
-static void handle_query(struct udp_listener *listener, struct mmsghdr *message)
+/* True: it was answered at once. */
+static bool handle_query(struct udp_listener *listener, struct mmsghdr *message)
 {
     struct msghdr *header = &message->msg_hdr;
     struct client client = {.udp = listener};
@@ -142,10 +145,24 @@ static void handle_query(struct udp_listener *listener, struct mmsghdr *message)
     if (listener->wildcard)
         read_local(header, &client.local);
     if (out == NULL)
-        return;
+        return false;
     size = listener->on_query(listener->owner, &client, header->msg_iov->iov_base, message->msg_len, out, capacity);
     if (size > 0)
         udp_commit(listener, &client, (size_t)size);
+    return size > 0;
+}
+
+/* Answers a batch. The clock is read for all of them together: they came, and leave, together. */
+static void handle_batch(struct udp_listener *listener, unsigned n)
+{
+    uint64_t began_us = clock_us();
+    unsigned answered = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        answered += handle_query(listener, &listener->input->headers[i]);
+    udp_flush(listener);
+    if (answered > 0)
+        histogram_add(&listener->metrics->hit_duration, clock_us() - began_us, answered);
 }
 
 /* Takes one batch. Returns the number of queries, 0: none are left. */
@@ -159,10 +176,10 @@ static unsigned read_batch(struct udp_listener *listener, unsigned used)
         input->headers[i].msg_hdr.msg_controllen = listener->wildcard ? UDP_CONTROL : 0;
     }
     n = recvmmsg(listener->fd, input->headers, UDP_BATCH, 0, NULL);
-    for (int i = 0; i < n; i++)
-        handle_query(listener, &input->headers[i]);
-    udp_flush(listener);
-    return n > 0 ? (unsigned)n : 0;
+    if (n <= 0)
+        return 0;
+    handle_batch(listener, (unsigned)n);
+    return (unsigned)n;
 }
 
 /* False: more may wait. */

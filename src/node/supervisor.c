@@ -11,6 +11,7 @@
 #include "nodedot/node/status.h"
 #include "nodedot/node/watch.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/observe/process.h"
 #include "nodedot/resolver/resolver.h"
 
 #include <errno.h>
@@ -106,6 +107,7 @@ struct supervisor {
     struct status_server status;
     struct watch watch;
     struct losses losses;
+    struct process process;
 
     struct hash_key cookie_key; /* of all generations, so that cookies outlive them */
 
@@ -677,6 +679,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
     check_heartbeats(s, now_ms);
     addresses_tick(&s->addresses, now_ms);
     losses_recover(s, now_ms);
+    process_write(&s->process, &s->status.page->process);
     show(s);
 }
 
@@ -734,6 +737,7 @@ static void tear_down(struct supervisor *s)
     sockets_retire(&s->setup.sockets, &none);
     addresses_close(&s->addresses);
     shared_destroy(&s->setup.cache);
+    process_close(&s->process);
     status_destroy(&s->status);
     ev_loop_destroy(s->loop);
 }
@@ -779,6 +783,7 @@ int supervisor_run(const struct config_source *source, struct config *config)
         log_error("cannot start", log_s("reason", "no event loop"));
         return 1;
     }
+    process_open(&s.process, 0);
     watch_signals(&s);
     addresses_init(&s.addresses, s.loop);
     probes_init(&s.probes, s.loop);

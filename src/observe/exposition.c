@@ -9,8 +9,8 @@
 #define PREFIX "nodedot_"
 
 /* Longest pages. What every page has: about 90 families with help and some samples each, two histograms, the busiest
- * clients. Of an address: about 70 lines of at most 270 octets, with names of full length and every octet of them escaped.
- * A test fills the largest page. */
+ * clients. Of an address: about 70 lines of at most 270 octets, with names of full length and every octet of them
+ * escaped. A test fills the largest page. */
 #define SIZE_OF_PAGE    49152
 #define SIZE_OF_ADDRESS 20480
 
@@ -20,8 +20,8 @@
 /* A clock that was set moves all timestamps; one that was only slewed must not make them flicker. */
 #define CLOCK_STEP_MS 1000
 
-/* Rows are moved within microseconds; a page is made again when that happened meanwhile, but not for ever: who moves them may
- * have been killed in the middle. */
+/* Rows are moved within microseconds; a page is made again when that happened meanwhile, but not for ever: who moves
+ * them may have been killed in the middle. */
 #define TRIES 3
 
 enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM, KIND_INFO };
@@ -318,6 +318,23 @@ static void write_process_64(struct writer *w, const struct family *family)
     put_sample(w, family->name, RESOLVER, "", atomic_load(resolver));
 }
 
+/* ---- clients ---- */
+
+static void write_busiest(struct writer *w, const struct family *family)
+{
+    struct busy_client clients[BUSIEST_SHOWN];
+    size_t count = busiest_list(&w->from->slot->busiest, clock_ms(), clients);
+
+    for (size_t i = 0; i < count; i++) {
+        char client[ENDPOINT_TEXT], label[ENDPOINT_TEXT + 16];
+
+        snprintf(label, sizeof label, "client=\"%s\"", busiest_format(&w->from->slot->busiest, &clients[i], client));
+        begin_sample(w, family->name, "", label, "");
+        put_fixed(w, clients[i].millihertz, 3);
+        put(w, "\n");
+    }
+}
+
 /* ---- families of addresses ---- */
 
 static uint64_t counted(const struct view *view, size_t offset)
@@ -521,6 +538,9 @@ static const struct family families[] = {
     {"process_resident_memory_bytes", "process", "Resident memory, shared memory included", KIND_GAUGE,
      write_process_64, PROCESS(resident_bytes)},
     {"process_open_fds", "process", "Open file descriptors", KIND_GAUGE, write_process_64, PROCESS(open_fds)},
+    {"busiest_client_queries_per_second", "client",
+     "Queries a second of the ten clients that asked most in the last ten seconds, whatever was answered", KIND_GAUGE,
+     write_busiest, 0},
 #define THREAD_HISTOGRAM(field, family, help) \
     {family, "le", help, KIND_HISTOGRAM, write_thread_histogram, offsetof(struct metrics, field)},
     HISTOGRAMS(THREAD_HISTOGRAM)

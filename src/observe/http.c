@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Connections accepted in one turn of the loop, which others use as well; fewer than there may be, so that one that has
- * just come has its turn before a flood pushes it out. */
+/* Connections accepted in one turn of the loop, which others use as well; fewer than there may be, so that one that
+ * has just come has its turn before a flood pushes it out. */
 #define HTTP_ACCEPTS 4
 /* How often time limits are looked at while there are connections. */
 #define HTTP_SWEEP_S 1.
@@ -65,16 +65,16 @@ static void close_connection(struct http_connection *c)
     c->state = HTTP_FREE;
 }
 
-/* The peer may have more to say that nobody reads; closing at once would answer that with a reset, which could destroy the
- * answer on its way. */
+/* The peer may have more to say that nobody reads; closing at once would answer that with a reset, which could
+ * destroy the answer on its way. */
 static void linger(struct http_connection *c)
 {
     shutdown(c->io.fd, SHUT_WR);
     enter(c, HTTP_LINGERING, HTTP_LINGER_MS);
 }
 
-/* Of those in this state, or of those of them that hold a page, the one that has done nothing for longest; NULL: there is
- * none. */
+/* Of those in this state, or of those of them that hold a page, the one that has done nothing for longest; NULL:
+ * there is none. */
 static struct http_connection *oldest(struct http_server *server, enum http_state state, bool with_page)
 {
     struct http_connection *found = NULL;
@@ -104,7 +104,8 @@ static const char *type_of(const struct request *request, unsigned status)
     return exposition_content_type(request->format);
 }
 
-/* Puts the header before the content, which begins HTTP_HEADER octets into the buffer, so that both leave in one write. */
+/* Puts the header before the content, which begins HTTP_HEADER octets into the buffer, so that both leave in one
+ * write. */
 static void put_header(struct http_connection *c, const struct request *request, char *buffer, unsigned status,
                        size_t content)
 {

@@ -184,8 +184,8 @@ static void read_header(struct headers *headers, struct span line)
 
 /* ---- the request ---- */
 
-/* The octets up to and with the empty line that ends the header; 0: it is not there yet. A request may begin with empty
- * lines (RFC 9112 section 2.2). False: what no request has. */
+/* The octets up to and with the empty line that ends the header; 0: it is not there yet. A request may begin with
+ * empty lines (RFC 9112 section 2.2). False: what no request has. */
 static bool find_end(const char *octets, size_t size, size_t *end)
 {
     size_t line = 0; /* octets in it */
@@ -219,7 +219,9 @@ static bool read_path(struct span target, struct request *out)
     if (target.size > 7 && strncasecmp(target.at, "http://", 7) == 0) { /* the absolute form, as to a proxy */
         const char *slash = memchr(target.at + 7, '/', target.size - 7);
 
-        target.size = slash != NULL ? target.size - (size_t)(slash - target.at) : 0;
+        if (slash == NULL)
+            return false;
+        target.size -= (size_t)(slash - target.at);
         target.at = slash;
     }
     struct span path = cut(&target, '?');

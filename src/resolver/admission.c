@@ -226,3 +226,28 @@ enum admission_verdict admission_check_connection(struct admission *admission, c
         return ADMISSION_OUTSIDE;
     return admission->limited ? check_rate(admission, client, false, now_ms, true) : ADMISSION_GRANTED;
 }
+
+/* Only so many sets at a time: queries of their clients wait meanwhile. */
+static uint32_t blocked_in_stripe(struct admission *admission, size_t stripe, uint64_t now_ms)
+{
+    uint32_t count = 0;
+
+    pthread_mutex_lock(&admission->stripes[stripe]);
+    for (size_t set = stripe; set < ADMISSION_SETS; set += STRIPES) {
+        for (size_t way = 0; way < ADMISSION_WAYS; way++)
+            count += admission->buckets[set * ADMISSION_WAYS + way].blocked_until_ms > now_ms;
+    }
+    pthread_mutex_unlock(&admission->stripes[stripe]);
+    return count;
+}
+
+uint32_t admission_blocked(struct admission *admission, uint64_t now_ms)
+{
+    uint32_t count = 0;
+
+    if (!admission->limited || admission->config->client_block == 0)
+        return 0;
+    for (size_t stripe = 0; stripe < STRIPES; stripe++)
+        count += blocked_in_stripe(admission, stripe, now_ms);
+    return count;
+}

@@ -19,6 +19,7 @@ struct query {
     struct flight *flight;
     struct share_place place;
     uint64_t received_us; /* trace.h */
+    uint64_t asked_us;    /* clock_us() when it began to wait */
     struct client client;
     struct query_message message;
     uint8_t question[QUESTION_MAX_OCTETS]; /* as the client wrote it */
@@ -50,6 +51,54 @@ static void count_rcode(struct metrics *metrics, uint16_t flags)
     default:
         metric_inc(metrics, answers_other_total);
     }
+}
+
+static void count_type(struct metrics *metrics, uint16_t qtype)
+{
+    switch (qtype) {
+    case TYPE_A:
+        metric_inc(metrics, type_a_total);
+        break;
+    case TYPE_AAAA:
+        metric_inc(metrics, type_aaaa_total);
+        break;
+    case TYPE_CNAME:
+        metric_inc(metrics, type_cname_total);
+        break;
+    case TYPE_HTTPS:
+        metric_inc(metrics, type_https_total);
+        break;
+    case TYPE_MX:
+        metric_inc(metrics, type_mx_total);
+        break;
+    case TYPE_NS:
+        metric_inc(metrics, type_ns_total);
+        break;
+    case TYPE_PTR:
+        metric_inc(metrics, type_ptr_total);
+        break;
+    case TYPE_SOA:
+        metric_inc(metrics, type_soa_total);
+        break;
+    case TYPE_SRV:
+        metric_inc(metrics, type_srv_total);
+        break;
+    case TYPE_TXT:
+        metric_inc(metrics, type_txt_total);
+        break;
+    default:
+        metric_inc(metrics, type_other_total);
+    }
+}
+
+/* Before anything else: who floods is to be seen, whether it is answered or not. */
+static void count_client(struct query_engine *engine, const struct client *client)
+{
+    if (client->udp != NULL)
+        metric_inc(engine->metrics, queries_udp_total);
+    else
+        metric_inc(engine->metrics, queries_tcp_total);
+    busiest_count(engine->busiest, &client->endpoint);
 }
 
 static ssize_t count_answer(const struct query_engine *engine, const uint8_t *answer, size_t size)
@@ -139,6 +188,8 @@ static void send_answer(struct query_engine *engine, struct query *query, const 
         trace_put(&engine->trace, &query->client, &query->message, query->question, query->received_us, out, octets);
     if (out != NULL)
         client_commit(&query->client, octets);
+    if (octets > 0)
+        histogram_add(&engine->metrics->miss_duration, clock_us() - query->asked_us, 1);
 }
 
 static void release_query(struct query_engine *engine, struct query *query)
@@ -417,6 +468,7 @@ static struct query *keep_query(struct query_engine *engine, const struct client
     atomic_fetch_add_explicit(engine->in_flight, 1, memory_order_relaxed);
     metric_inc(engine->metrics, in_flight);
     query->received_us = engine->trace.received_us;
+    query->asked_us = clock_us();
     query->client = *client;
     query->message = *message;
     memcpy(query->question, question, message->question_octets);
@@ -589,6 +641,8 @@ static bool count_refusal(struct query_engine *engine, enum admission_verdict ve
     case ADMISSION_DROPPED:
         metric_inc(engine->metrics, dropped_rate_total);
         trace_note(&engine->trace, QUERY_DROPPED_RATE, 0);
+        if (engine->config->client_block != 0) /* and is not heard from now on */
+            metric_inc(engine->metrics, client_blocks_total);
         return false;
     case ADMISSION_REFUSED:
         metric_inc(engine->metrics, rate_limited_total);
@@ -632,10 +686,7 @@ static ssize_t answer_received(struct query_engine *engine, const struct client 
     ssize_t answer;
     bool proven;
 
-    if (client->udp != NULL)
-        metric_inc(engine->metrics, queries_udp_total);
-    else
-        metric_inc(engine->metrics, queries_tcp_total);
+    count_client(engine, client);
     if (!admission_allows(engine->admission, &client->endpoint)) {
         count_refusal(engine, ADMISSION_OUTSIDE);
         return CLIENT_CLOSE;
@@ -649,6 +700,7 @@ static ssize_t answer_received(struct query_engine *engine, const struct client 
     }
     if (verdict != QUERY_OK)
         return refuse(engine, client, verdict, &message, question, out, capacity);
+    count_type(engine->metrics, message.question.qtype);
     if (admission == ADMISSION_REFUSED)
         return error_answer(engine, client, &message, question, RCODE_REFUSED, EDE_PROHIBITED, out, capacity);
     key = cache_key_of(engine->cache, &message.question, message.edns.dnssec_ok, (message.flags & MESSAGE_CD) != 0);
@@ -683,6 +735,7 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
     engine->in_flight = setup->in_flight;
     engine->metrics = forward.metrics;
     engine->trace.tap = setup->tap;
+    engine->busiest = setup->busiest;
     engine->cache = cache_open(setup->cache);
     strcpy(error, "out of memory");
     if (engine->cache == NULL ||

@@ -4,6 +4,7 @@
 #include "nodedot/forward/fallback.h"
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/observe/process.h"
 #include "nodedot/observe/query_log.h"
 #include "nodedot/resolver/exporter.h"
 #include "nodedot/resolver/sandbox.h"
@@ -16,8 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How often readiness is judged when nothing wakes the thread: proofs age without an event. */
-#define CONTROL_TICK_S 0.1
+/* How often figures are taken, and readiness is judged when nothing wakes the thread: proofs age without an event. A
+ * change of standing is one. */
+#define CONTROL_TICK_S 1.
 
 /* A handshake takes up to 2 MiB for a moment. The allocator of each thread gives back what is free above this; set, it
  * also stays, while glibc would let it grow with the largest block that was ever freed. */
@@ -34,6 +36,7 @@ struct resolver {
     struct revalidator *revalidator;
     struct exporter exporter;
     struct fallback_watch fallbacks;
+    struct process process;
     struct cache *cache; /* for clearing and figures */
     uint64_t evictions;  /* of the cache, as far as they are counted */
     _Atomic uint32_t in_flight;
@@ -129,6 +132,8 @@ static void update_figures(void *context)
     resolver->evictions = statistics.evictions;
     metric_set(resolver->metrics, cache_entries, statistics.entries);
     metric_set(resolver->metrics, cache_bytes, statistics.bytes);
+    metric_set(resolver->metrics, clients_blocked, admission_blocked(resolver->admission, clock_ms()));
+    process_write(&resolver->process, &resolver->start->status->slots[resolver->start->slot].process);
 }
 
 static void update_ready(struct resolver *resolver)
@@ -223,6 +228,7 @@ static bool init_workers(struct resolver *resolver)
             .index = i,
             .start = start,
             .query = {.config = start->config,
+                      .busiest = &slot->busiest.sketches[i],
                       .zones = &resolver->zones,
                       .admission = resolver->admission,
                       .cookie_key = &start->cookie_key,
@@ -264,7 +270,9 @@ static bool init_shared(struct resolver *resolver)
     cache_statistics(resolver->cache, &statistics);
     resolver->evictions = statistics.evictions;
     zone_table_init(&resolver->zones, config);
+    process_open(&resolver->process, atomic_load(&slot->process.cpu_us)); /* of the last process in this slot */
     metrics_reset_gauges(slot);
+    busiest_begin(&slot->busiest, &config->client_prefix, clock_ms());
     if (!metrics_begin_rows(slot, config))
         return fail("status", "out of memory");
     resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, slot->upstreams,
@@ -343,6 +351,7 @@ int resolver_run(const struct resolver_start *start)
         query_log_finish(resolver.query_log);
     query_log_destroy(resolver.query_log);
     exporter_close(&resolver.exporter);
+    process_close(&resolver.process);
     revalidator_destroy(resolver.revalidator);
     cache_close(resolver.cache);
     quota_destroy(resolver.quota);

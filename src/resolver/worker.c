@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The supervisor takes a worker for hung after several of these (supervisor.c). */
-#define HEARTBEAT_S 0.25
+/* The supervisor takes a worker for hung after HEARTBEAT_LIMIT_MS, which is several of these. */
+#define HEARTBEAT_S 1.
 /* How often a draining worker looks whether it is done. */
 #define DRAIN_CHECK_S 0.02
 /* Before the end of a drain: connections read no more queries; and what still waits for an upstream is answered
@@ -21,6 +21,7 @@ static void on_heartbeat(struct ev_loop *loop, ev_timer *timer, int revents)
 
     (void)loop, (void)revents;
     metric_set(worker->metrics, heartbeat_ms, clock_ms());
+    busiest_turn(worker->engine.busiest, clock_ms());
 }
 
 /* Before the loop sleeps: everything that this turn made leaves, in few system calls. Writing to clients may bring

@@ -475,6 +475,7 @@ static void init_worker(void)
                                            .cookie_key = &run.truth_key,
                                            .in_flight = &run.in_flight,
                                            .cache = cache_memory,
+                                           .busiest = &run.page.slots[0].busiest.sketches[0],
                                            .forward = {.metrics = &run.page.slots[0].threads[0],
                                                        .statuses = run.page.slots[0].addresses,
                                                        .upstreams = run.page.slots[0].upstreams,

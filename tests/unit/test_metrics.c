@@ -68,6 +68,104 @@ static void every_identity_state_has_a_name_even_one_of_another_version(void **s
     assert_string_equal(identity_state_name((enum identity_state)3 + 1), "unknown");
 }
 
+/* ---- rows of addresses ---- */
+
+static struct config config;
+
+static void configure(const char *const *addresses, size_t count)
+{
+    memset(&config, 0, sizeof config);
+    config.upstream_count = 1;
+    strcpy(config.upstreams[0].name, "up");
+    config.upstreams[0].address_count = count;
+    config.upstreams[0].pin_count = 3;
+    for (size_t i = 0; i < count; i++)
+        assert_true(endpoint_parse(addresses[i], 853, &config.upstreams[0].addresses[i]));
+}
+
+static uint64_t queries_of(const struct status_slot *slot, const char *address)
+{
+    struct address_status like = {.upstream = "up"};
+    const struct address_status *row;
+
+    assert_true(endpoint_parse(address, 853, &like.endpoint));
+    row = metrics_find_row(slot, &like, 0);
+    return row != NULL ? atomic_load(&row->queries) : UINT64_MAX;
+}
+
+static void a_new_generation_counts_on_and_knows_nothing(void **state)
+{
+    static const char *const addresses[] = {"192.0.2.1", "192.0.2.2"};
+    struct status_slot *slot = &page.slots[0];
+
+    (void)state;
+    memset(&page, 0, sizeof page);
+    configure(addresses, 2);
+    assert_true(metrics_begin_rows(slot, &config));
+    atomic_store(&slot->addresses[1].queries, 5);
+    atomic_store(&slot->addresses[1].padding_octets, 6);
+    histogram_add_shared(&slot->addresses[1].duration, 100);
+    atomic_store(&slot->addresses[1].state, IDENTITY_VALID);
+    atomic_store(&slot->addresses[1].validated_ms, 1);
+    atomic_store(&slot->addresses[1].connections, 2);
+    atomic_store(&slot->upstreams[0].fallback, 1);
+    assert_true(metrics_begin_rows(slot, &config));
+    assert_int_equal(slot->address_count, 2);
+    assert_int_equal(slot->addresses[1].queries, 5);
+    assert_int_equal(slot->addresses[1].padding_octets, 6);
+    assert_int_equal(slot->addresses[1].duration.sum_us, 100);
+    assert_int_equal(slot->addresses[1].state, IDENTITY_UNVERIFIED);
+    assert_int_equal(slot->addresses[1].validated_ms, 0);
+    assert_int_equal(slot->addresses[1].connections, 0);
+    assert_int_equal(slot->upstream_count, 1);
+    assert_int_equal(slot->upstreams[0].pin_count, 3);
+    assert_int_equal(slot->upstreams[0].fallback, 0);
+    assert_int_equal(slot->rows_version % 2, 0);
+}
+
+static void counters_follow_their_address_to_another_place(void **state)
+{
+    static const char *const before[] = {"192.0.2.1", "192.0.2.2", "192.0.2.3"};
+    static const char *const after[] = {"192.0.2.3", "192.0.2.4", "192.0.2.1"};
+    struct status_slot *slot = &page.slots[1];
+
+    (void)state;
+    memset(&page, 0, sizeof page);
+    configure(before, 3);
+    metrics_begin_rows(slot, &config);
+    for (size_t i = 0; i < 3; i++)
+        atomic_store(&slot->addresses[i].queries, i + 1);
+    configure(after, 3);
+    metrics_begin_rows(slot, &config);
+    assert_int_equal(queries_of(slot, "192.0.2.1"), 1);
+    assert_int_equal(queries_of(slot, "192.0.2.2"), UINT64_MAX);
+    assert_int_equal(queries_of(slot, "192.0.2.3"), 3);
+    assert_int_equal(queries_of(slot, "192.0.2.4"), 0);
+}
+
+static void an_address_of_another_upstream_or_port_is_another(void **state)
+{
+    static const char *const addresses[] = {"192.0.2.1"};
+    static const char *const port[] = {"192.0.2.1:854"};
+    struct status_slot *slot = &page.slots[0];
+
+    (void)state;
+    memset(&page, 0, sizeof page);
+    configure(addresses, 1);
+    metrics_begin_rows(slot, &config);
+    atomic_store(&slot->addresses[0].queries, 5);
+    strcpy(config.upstreams[0].name, "other");
+    metrics_begin_rows(slot, &config);
+    assert_int_equal(slot->addresses[0].queries, 0);
+    assert_int_equal(queries_of(slot, "192.0.2.1"), UINT64_MAX);
+    configure(addresses, 1);
+    metrics_begin_rows(slot, &config);
+    atomic_store(&slot->addresses[0].queries, 5);
+    configure(port, 1);
+    metrics_begin_rows(slot, &config);
+    assert_int_equal(slot->addresses[0].queries, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -75,6 +173,9 @@ int main(void)
         cmocka_unit_test(the_first_and_the_last_row_name_their_own_fields),
         cmocka_unit_test(a_name_that_ends_in_total_is_a_counter_and_no_other),
         cmocka_unit_test(a_block_of_counters_shares_no_cache_line_with_another),
+        cmocka_unit_test(a_new_generation_counts_on_and_knows_nothing),
+        cmocka_unit_test(counters_follow_their_address_to_another_place),
+        cmocka_unit_test(an_address_of_another_upstream_or_port_is_another),
         cmocka_unit_test(every_identity_state_has_a_name_even_one_of_another_version),
     };
 

@@ -93,6 +93,7 @@ struct tcp_listener {
     struct tcp_connection *dirty;
     size_t open;
     uint32_t serial;
+    unsigned answered; /* queries of the connection in hand that were answered at once */
     bool draining;
     uint64_t drain_quiet_ms;
 };

@@ -1,5 +1,5 @@
-/* sockets.h - the listening sockets: one UDP and one TCP socket for each listen address and worker, and one TCP socket for
- * each metrics address.
+/* sockets.h - the listening sockets: one UDP and one TCP socket for each listen address and worker, and one TCP
+ * socket for each metrics address.
  *
  * Life: sockets_prepare() makes what a configuration wants, and takes over from the set in use what both want;
  *       sockets_activate() binds the new ones, so that the kernel gives them queries; sockets_retire() takes those

@@ -1,9 +1,9 @@
 /* exposition.h - the status page as Prometheus reads it, and the reference of what stands there.
  *
- * Formats: text 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in units, and in its end. Samples have
- *          the same names and labels in both.
- * Names:   "nodedot_", base units (seconds, bytes), "_total" for counters. Labels: bounded by the configuration, but for
- *          `client`, of which there are BUSIEST_SHOWN at most.
+ * Formats: text 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in units, and in its end. Samples
+ *          have the same names and labels in both.
+ * Names:   "nodedot_", base units (seconds, bytes), "_total" for counters. Labels: bounded by the configuration, but
+ *          for `client`, of which there are BUSIEST_SHOWN at most.
  * Counters: never go back, whatever becomes of generations; an address that a reload takes away has no rows any more.
  * Memory:  taken by exposition_create(); exposition_size() bounds a page.
  * Shared:  an exposition belongs to one thread; the page that it reads is written by many.
@@ -20,7 +20,8 @@ enum exposition_format { EXPOSITION_TEXT, EXPOSITION_OPENMETRICS };
 
 struct exposition;
 
-/* For the generation that has this slot of the page; its rows are made already (metrics_begin_rows()). NULL: no memory. */
+/* For the generation that has this slot of the page; its rows are made already (metrics_begin_rows()). NULL: no
+ * memory. */
 struct exposition *exposition_create(const struct status_page *page, unsigned slot);
 void exposition_destroy(struct exposition *exposition);
 

@@ -1,8 +1,8 @@
 /* http.h - the metrics port: a small HTTP server for one thread's loop.
  *
  * Limits: HTTP_CONNECTIONS at a time; when they are all taken the one that has done nothing for longest makes room, at
- *         first among those that have not asked. A request is whole within HTTP_REQUEST_MS of its first octet, an answer is
- *         read within HTTP_ANSWER_MS, and between requests a connection may be idle for HTTP_IDLE_MS.
+ *         first among those that have not asked. A request is whole within HTTP_REQUEST_MS of its first octet, an
+ *         answer is read within HTTP_ANSWER_MS, and between requests a connection may be idle for HTTP_IDLE_MS.
  * Memory: taken at start: HTTP_CONNECTIONS of about 10 KiB, and HTTP_PAGES long answers. A page that is not used costs
  *         nothing. Who asks for one more cuts off the reader that is slowest.
  * Order:  one request at a time; what a client sends ahead waits in its buffer.

@@ -13,6 +13,7 @@
 
 #include "nodedot/base/endpoint.h"
 #include "nodedot/config/config.h"
+#include "nodedot/observe/busiest.h"
 #include "nodedot/observe/histogram.h"
 
 #include <stdatomic.h>
@@ -20,8 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One row a metric: the field, its kind, the family and labels under which it is exposed, help. Rows of one family stand
- * together and have one help. A family "" is not exposed: the rows of upstream addresses tell the same in more detail. */
+/* One row a metric: the field, its kind, the family and labels under which it is exposed, help. Rows of one family
+ * stand together and have one help. A family "" is not exposed: the rows of upstream addresses tell the same in more
+ * detail. */
 #define METRICS(M)                                                                                                    \
     M(queries_udp_total, COUNTER, "queries_total", "transport=\"udp\"", "Queries received from clients")              \
     M(queries_tcp_total, COUNTER, "queries_total", "transport=\"tcp\"", "Queries received from clients")              \
@@ -65,6 +67,8 @@
       "Queries with a COOKIE option, by whether it proved the client's address")                                      \
     M(cookies_other_total, COUNTER, "cookies_total", "state=\"other\"",                                               \
       "Queries with a COOKIE option, by whether it proved the client's address")                                      \
+    M(clients_blocked, GAUGE, "clients_blocked", "", "Clients that are not heard because they asked too much")        \
+    M(client_blocks_total, COUNTER, "client_blocks_total", "", "Times that a client was blocked")                     \
     M(in_flight_refused_total, COUNTER, "in_flight_refused_total", "", "Queries refused: in-flight table full")       \
     M(in_flight_displaced_total, COUNTER, "in_flight_displaced_total", "",                                            \
       "Queries that waited and were given up for a client that had fewer waiting")                                    \
@@ -139,8 +143,9 @@ enum identity_state { IDENTITY_UNVERIFIED, IDENTITY_VALID, IDENTITY_MISMATCH, ID
 
 #define STATUS_WARNINGS 7 /* kinds of doubt about an address whose identity is proved */
 
-/* One upstream address of one generation. The first two members are set before threads start. What is counted goes on where
- * the row of the same address in the generation before in this slot ended; so the sum over both slots never goes back. */
+/* One upstream address of one generation. The first two members are set before threads start. What is counted goes on
+ * where the row of the same address in the generation before in this slot ended; so the sum over both slots never
+ * goes back. */
 struct address_status {
     char upstream[CONFIG_NAME];
     struct endpoint endpoint;
@@ -194,6 +199,7 @@ struct status_slot {
     _Atomic uint32_t upstream_count;
     struct upstream_status upstreams[CONFIG_UPSTREAMS];
     struct process_status process; /* the resolver */
+    struct busiest busiest;
 };
 
 struct status_page {
@@ -235,8 +241,8 @@ uint64_t metric_sum(const struct status_page *page, const struct metric_info *in
  * others. */
 void metrics_reset_gauges(struct status_slot *slot);
 
-/* Makes the rows of a new generation: one for each address and each group, in the order of the configuration. For the first
- * thread, as above. False: no memory. */
+/* Makes the rows of a new generation: one for each address and each group, in the order of the configuration. For the
+ * first thread, as above. False: no memory. */
 bool metrics_begin_rows(struct status_slot *slot, const struct config *config);
 
 /* The row of this upstream and address in slot, at best at index; NULL: there is none. */

@@ -53,6 +53,9 @@ enum admission_verdict admission_check(struct admission *admission, const struct
 enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
                                                   uint64_t now_ms);
 
+/* How many clients are blocked now. Looks through the whole table: about once a second. */
+uint32_t admission_blocked(struct admission *admission, uint64_t now_ms);
+
 /* Is everybody let in and everything granted? Then the caller need not read the clock for it. */
 bool admission_is_open(const struct admission *admission);
 

@@ -1,6 +1,7 @@
 /* exporter.h - what the metrics port answers: /metrics, /healthz and /readyz of one generation.
  *
- * /healthz: 200 while this thread turns and every worker has turned within HEARTBEAT_LIMIT_MS; a failure names the thread.
+ * /healthz: 200 while this thread turns and every worker has turned within HEARTBEAT_LIMIT_MS; a failure names the
+ *           thread.
  * /readyz:  200 when an upstream of every zone is usable, as for the readiness port; else 503, naming the zone.
  * Runs on the control thread: a scrape takes nothing from the workers.
  */
@@ -20,8 +21,8 @@ struct exporter {
     struct http_server http;
 };
 
-/* Takes all memory; the generation's rows of the status page are made already. Nothing without a metrics address. False: no
- * memory. */
+/* Takes all memory; the generation's rows of the status page are made already. Nothing without a metrics address.
+ * False: no memory. */
 bool exporter_init(struct exporter *exporter, struct ev_loop *loop, const struct resolver_start *start,
                    const struct revalidator *revalidator, void (*refresh)(void *), void *context);
 

@@ -34,6 +34,7 @@ struct query_engine {
     _Atomic uint32_t *in_flight; /* queries that wait, over all threads */
     struct cache *cache;
     struct metrics *metrics;
+    struct busiest_sketch *busiest;
     struct pool queries;
     struct share share;      /* of those that wait */
     struct trace trace;      /* of the query in hand */
@@ -52,6 +53,7 @@ struct query_setup {
     _Atomic uint32_t *in_flight;
     void *cache;
     struct query_tap *tap;        /* into the query log; NULL: it is off */
+    struct busiest_sketch *busiest;
     struct forward_setup forward; /* events and owner are filled in here */
 };
 
