@@ -20,6 +20,8 @@
 /* How often figures are taken, and readiness is judged when nothing wakes the thread: proofs age without an event. A
  * change of standing is one. */
 #define CONTROL_TICK_S 1.
+/* The same where an upstream has a fallback, whose hysteresis counts tenths of seconds. */
+#define FALLBACK_TICK_S 0.1
 
 /* A handshake takes up to 2 MiB for a moment. The allocator of each thread gives back what is free above this; set, it
  * also stays, while glibc would let it grow with the largest block that was ever freed. */
@@ -285,10 +287,21 @@ static bool init_shared(struct resolver *resolver)
            fail("metrics", "out of memory");
 }
 
+static double tick_of(const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        if (config->upstreams[i].fallback != CONFIG_NO_UPSTREAM)
+            return FALLBACK_TICK_S;
+    }
+    return CONTROL_TICK_S;
+}
+
 static void init_watchers(struct resolver *resolver)
 {
+    double tick_s = tick_of(resolver->start->config);
+
     ev_io_init(&resolver->channel, on_channel, resolver->start->channel, EV_READ);
-    ev_timer_init(&resolver->tick, on_tick, CONTROL_TICK_S, CONTROL_TICK_S);
+    ev_timer_init(&resolver->tick, on_tick, tick_s, tick_s);
     ev_async_init(&resolver->wake, on_wake);
     resolver->channel.data = resolver;
     resolver->tick.data = resolver;

@@ -52,7 +52,7 @@ struct query_setup {
     const struct hash_key *cookie_key; /* of server cookies */
     _Atomic uint32_t *in_flight;
     void *cache;
-    struct query_tap *tap;        /* into the query log; NULL: it is off */
+    struct query_tap *tap; /* into the query log; NULL: it is off */
     struct busiest_sketch *busiest;
     struct forward_setup forward; /* events and owner are filled in here */
 };
