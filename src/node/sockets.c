@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 /* Room for the queries that arrive while no generation reads: 4 MiB hold about 7,000 small ones (the kernel counts
- * about 1.1 kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds 193. */
+ * about 1.1 kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds 193.
+ * */
 #define RECEIVE_BUFFER (4 * 1024 * 1024)
 
 /* Answers to one batch leave at once, and a batch may be 64 answers of 1,232 octets; 1 MiB holds several. */
@@ -17,6 +18,10 @@
 /* TCP connections that wait for accept(2): a burst of the default connection limit. The kernel cuts it to
  * net.core.somaxconn. */
 #define TCP_BACKLOG 1024
+
+/* A metrics page of a usual configuration fits, so that it leaves at once; who never reads holds no more than that of
+ * the kernel's memory. Connections inherit it. */
+#define METRICS_BUFFER (128 * 1024)
 
 /* In errors, in the place of the protocol. */
 #define METRICS_PORT "tcp (metrics port)"
@@ -115,9 +120,9 @@ static int want_packet_address(int fd, const struct endpoint *endpoint)
     return set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
-/* Answers are never fragmented, nor is a forged path MTU believed: PROBE sets DF and ignores what ICMP says. They are at
- * most EDNS_UDP_SIZE octets, which every link takes that carries IPv6 (RFC 9715 section 3.1), and a packet with DF needs
- * no identification number from the kernel. */
+/* Answers are never fragmented, nor is a forged path MTU believed: PROBE sets DF and ignores what ICMP says. They are
+ * at most EDNS_UDP_SIZE octets, which every link takes that carries IPv6 (RFC 9715 section 3.1), and a packet with DF
+ * needs no identification number from the kernel. */
 static int ignore_path_mtu(int fd, const struct endpoint *endpoint)
 {
     if (is_v6(endpoint))
@@ -239,8 +244,8 @@ static int activate_socket(int fd, const struct endpoint *endpoint, enum protoco
 }
 
 /* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share
- * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself) is
- * given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
+ * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself)
+ * is given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
 static void take_out_of_service(int fd, const struct endpoint *endpoint, enum protocol protocol)
 {
     int result = protocol == TCP ? shutdown(fd, SHUT_RDWR) : connect(fd, &endpoint->any, endpoint->size);
@@ -271,14 +276,17 @@ static bool overlaps_metrics(const struct sockets *ours, const struct endpoint *
 /* Returns a socket that is kept or new, or -errno. */
 static int prepare_metrics_socket(const struct sockets *current, const struct endpoint *endpoint)
 {
-    int kept = find_metrics(current, endpoint);
+    int fd = find_metrics(current, endpoint);
     int result = 0;
 
-    if (kept >= 0)
-        return kept;
+    if (fd >= 0)
+        return fd;
     if (!overlaps_metrics(current, endpoint))
         result = try_bind(endpoint, TCP);
-    return result < 0 ? result : open_listener(endpoint, TCP);
+    fd = result < 0 ? result : open_listener(endpoint, TCP);
+    if (fd >= 0)
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, METRICS_BUFFER); /* without, it is only less frugal */
+    return fd;
 }
 
 static bool prepare_metrics(struct sockets *next, const struct sockets *current, const struct config *config,

@@ -45,8 +45,8 @@ static void watch(struct http_connection *c, int events)
 static void enter(struct http_connection *c, enum http_state state, uint64_t limit_ms)
 {
     c->state = state;
-    c->since_ms = clock_ms();
-    c->until_ms = c->since_ms + limit_ms;
+    c->active_us = clock_us();
+    c->until_us = c->active_us + limit_ms * 1000;
     watch(c, state == HTTP_ANSWERING ? EV_WRITE : EV_READ);
 }
 
@@ -80,7 +80,7 @@ static struct http_connection *oldest(struct http_server *server, enum http_stat
     struct http_connection *found = NULL;
 
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
-        if (c->state == state && (c->page != NULL || !with_page) && (found == NULL || c->since_ms < found->since_ms))
+        if (c->state == state && (c->page != NULL || !with_page) && (found == NULL || c->active_us < found->active_us))
             found = c;
     }
     return found;
@@ -173,6 +173,7 @@ static void write_answer(struct http_connection *c)
             close_connection(c);
         return;
     }
+    c->active_us = clock_us(); /* who reads is not the slowest */
     c->write += n;
     c->left -= (size_t)n;
     if (c->left > 0)
@@ -312,12 +313,12 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct http_server *server = timer->data;
-    uint64_t now = clock_ms();
+    uint64_t now = clock_us();
     bool open = false;
 
     (void)revents;
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
-        if (c->state != HTTP_FREE && c->until_ms <= now)
+        if (c->state != HTTP_FREE && c->until_us <= now)
             close_connection(c);
         open = open || c->state != HTTP_FREE;
     }

@@ -41,8 +41,8 @@ struct http_connection {
     struct http_server *server;
     enum http_state state;
     ev_io io;
-    uint64_t since_ms; /* when it did something last */
-    uint64_t until_ms; /* then it is closed */
+    uint64_t active_us; /* when it did something last */
+    uint64_t until_us;  /* then it is closed */
     bool keep_alive;
     char *page;        /* NULL: the answer is in answer */
     const char *write; /* what is left of it */
