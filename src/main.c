@@ -14,6 +14,8 @@
  *  node/probes.c            the liveness and readiness ports
  *  node/watch.c             has a configuration's file changed?
  *  node/status.c            hands the status page to `nodedot status`
+ *  node/status_table.c      the status page for people
+ *  node/status_json.c       the status page for programs
  *
  *  resolver/resolver.c      one generation: what runs in a forked process
  *  resolver/sandbox.c       gives up what a resolver does not need
@@ -120,10 +122,22 @@
 enum exit_status { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* Options of the command line, as bits: a command names those that it takes. */
-enum { TAKES_FILE = 1 << 0, TAKES_SET = 1 << 1, TAKES_NAME = 1 << 2, TAKES_CERT = 1 << 3, TAKES_ONLINE = 1 << 4 };
+enum {
+    TAKES_FILE = 1 << 0,
+    TAKES_SET = 1 << 1,
+    TAKES_NAME = 1 << 2,
+    TAKES_CERT = 1 << 3,
+    TAKES_ONLINE = 1 << 4,
+    TAKES_JSON = 1 << 5,
+    TAKES_WATCH = 1 << 6
+};
 
 /* Words behind a command: HOST, or NAME and TYPE. */
 #define WORDS_MAX 2
+
+/* Between two looks of status --watch: as often as people can read, and never so seldom that they forget it. */
+#define WATCH_S     2
+#define WATCH_MAX_S 3600
 
 static const char help[] =
     "nodedot - the DNS resolver of one Kubernetes node\n"
@@ -138,7 +152,8 @@ static const char help[] =
     "                                            answer (NXDOMAIN too), 1 for a failure\n"
     "    nodedot pin HOST[:PORT] [--name NAME]   print the pins of the chain that a server presents\n"
     "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
-    "    nodedot status [-c FILE] [--set ...]    what a running nodedot reports, as a table\n"
+    "    nodedot status [-c FILE] [--set ...]    what a running nodedot reports, as tables; --json for programs;\n"
+    "                                            --watch[=SECONDS] shows it again and again (every 2)\n"
     "    nodedot options                         every option, its type, default and meaning, as an INI file\n"
     "    nodedot --version | --help\n"
     "\n"
@@ -152,6 +167,7 @@ struct command_line {
     const char *name;
     const char *cert;
     const char *words[WORDS_MAX];
+    struct status_request status;
     unsigned taken; /* bits of the options that were given */
 };
 
@@ -229,8 +245,9 @@ static int status(const struct command_line *line)
     int result = load(&line->source);
 
     /* A file that is broken now says nothing against the daemon that was started with it: that is when one asks. */
-    return status_print(result == EXIT_DONE ? &config : NULL) == 0 ? EXIT_DONE
-                                                                   : (result != EXIT_DONE ? result : EXIT_FAILED);
+    if (status_print(result == EXIT_DONE ? &config : NULL, &line->status) == 0)
+        return EXIT_DONE;
+    return result != EXIT_DONE ? result : EXIT_FAILED;
 }
 
 static int pin(const struct command_line *line)
@@ -266,9 +283,12 @@ static int options(const struct command_line *line)
 }
 
 static const struct command commands[] = {
-    {"run", TAKES_FILE | TAKES_SET, 0, run},       {"check", TAKES_FILE | TAKES_SET | TAKES_ONLINE, 0, check},
-    {"query", TAKES_FILE | TAKES_SET, 2, query},   {"pin", TAKES_NAME | TAKES_CERT, 1, pin},
-    {"status", TAKES_FILE | TAKES_SET, 0, status}, {"options", 0, 0, options},
+    {"run", TAKES_FILE | TAKES_SET, 0, run},
+    {"check", TAKES_FILE | TAKES_SET | TAKES_ONLINE, 0, check},
+    {"query", TAKES_FILE | TAKES_SET, 2, query},
+    {"pin", TAKES_NAME | TAKES_CERT, 1, pin},
+    {"status", TAKES_FILE | TAKES_SET | TAKES_JSON | TAKES_WATCH, 0, status},
+    {"options", 0, 0, options},
 };
 
 static const struct option long_options[] = {
@@ -276,6 +296,8 @@ static const struct option long_options[] = {
     {"name", required_argument, NULL, 'n'},
     {"cert", required_argument, NULL, 'p'},
     {"online", no_argument, NULL, 'o'},
+    {"json", no_argument, NULL, 'j'},
+    {"watch", optional_argument, NULL, 'w'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
@@ -285,6 +307,21 @@ static void __attribute__((noreturn)) print_and_exit(const char *text)
 {
     fputs(text, stdout);
     exit(finish_output(EXIT_DONE));
+}
+
+/* Seconds behind --watch=; none: WATCH_S. */
+static bool take_interval(const char *text, struct status_request *request)
+{
+    char *end;
+    unsigned long seconds = text != NULL ? strtoul(text, &end, 10) : WATCH_S;
+
+    if (text != NULL && (*text < '0' || *text > '9' || *end != '\0' || seconds < 1 || seconds > WATCH_MAX_S)) {
+        fail_usage("--watch takes seconds from 1 to 3600, not ", text);
+        return false;
+    }
+    request->watch = true;
+    request->interval_s = (unsigned)seconds;
+    return true;
 }
 
 /* Reads one option; false: usage error, reported. sets has room for one text for each argument. */
@@ -310,6 +347,13 @@ static bool take_option(int option, char **argv, struct command_line *line, cons
     case 'o':
         line->taken |= TAKES_ONLINE;
         return true;
+    case 'j':
+        line->status.json = true;
+        line->taken |= TAKES_JSON;
+        return true;
+    case 'w':
+        line->taken |= TAKES_WATCH;
+        return take_interval(optarg, &line->status);
     case 'h':
         print_and_exit(help);
     case 'v':

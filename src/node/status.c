@@ -2,12 +2,15 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/forward/tls.h"
+#include "nodedot/node/status_json.h"
+#include "nodedot/node/status_table.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/observe/log.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -24,6 +27,9 @@
 
 /* A supervisor that hangs must not make `nodedot status` hang as well. */
 #define STATUS_TIMEOUT_S 3
+
+/* Cursor to the corner, and nothing behind it: what every terminal since the VT100 knows, without asking terminfo. */
+#define CLEAR_SCREEN "\033[H\033[2J"
 
 /* A message of one octet with room for one file descriptor. */
 struct fd_message {
@@ -214,175 +220,139 @@ static const struct status_page *map_page(int fd)
     return page->magic == STATUS_MAGIC && page->size == sizeof *page ? page : NULL;
 }
 
-static const char *age_format(uint64_t ms, char out[32])
+/* Asks the daemon of this name for its page. NULL: none, and why in *result: -errno, -EPROTO for another version's. */
+static const struct status_page *ask_page(const struct sockaddr_un *name, socklen_t size, int *result)
 {
-    uint64_t s = ms / 1000;
-
-    if (s < 60)
-        snprintf(out, 32, "%" PRIu64 " s", s);
-    else if (s < 3600)
-        snprintf(out, 32, "%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
-    else if (s < 86400)
-        snprintf(out, 32, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
-    else
-        snprintf(out, 32, "%" PRIu64 " d %" PRIu64 " h", s / 86400, s / 3600 % 24);
-    return out;
-}
-
-/* The age of a moment of clock_ms(), 0 meaning never. */
-static const char *since_format(uint64_t moment_ms, char out[32])
-{
-    uint64_t now = clock_ms();
-
-    if (moment_ms == 0)
-        return "-";
-    return age_format(now > moment_ms ? now - moment_ms : 0, out);
-}
-
-static const char *date_format(int64_t seconds, char out[32])
-{
-    time_t t = (time_t)seconds;
-    struct tm parts;
-
-    if (seconds == 0 || gmtime_r(&t, &parts) == NULL || strftime(out, 32, "%Y-%m-%d", &parts) == 0)
-        return "-";
-    return out;
-}
-
-static const char *rtt_format(uint32_t us, char out[32])
-{
-    if (us == 0)
-        return "-";
-    snprintf(out, 32, "%.1f ms", us / 1000.0);
-    return out;
-}
-
-static const char *or_dash(const char *text)
-{
-    return *text == '\0' ? "-" : text;
-}
-
-static void print_address(const struct address_status *row)
-{
-    char address[ENDPOINT_TEXT], upstream[CONFIG_NAME], since[32], validated[32], expires[32], rtt[32];
-
-    memcpy(upstream, row->upstream, sizeof upstream);
-    upstream[sizeof upstream - 1] = '\0';
-    printf("%-16s %-24s %-11s %-12s %-12s %-10s %-9s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n", or_dash(upstream),
-           endpoint_format(&row->endpoint, address), identity_state_name((enum identity_state)atomic_load(&row->state)),
-           since_format(atomic_load(&row->since_ms), since), since_format(atomic_load(&row->validated_ms), validated),
-           date_format(atomic_load(&row->not_after), expires), rtt_format(atomic_load(&row->rtt_us), rtt),
-           atomic_load(&row->queries), atomic_load(&row->answers), atomic_load(&row->failures));
-}
-
-static void print_addresses(const struct status_page *page)
-{
-    uint32_t which = atomic_load(&page->slot);
-
-    if (which >= STATUS_SLOTS)
-        return;
-    const struct status_slot *slot = &page->slots[which];
-    uint32_t count = atomic_load(&slot->address_count);
-    printf("%-16s %-24s %-11s %-12s %-12s %-10s %-9s %10s %10s %10s\n", "UPSTREAM", "ADDRESS", "IDENTITY", "SINCE",
-           "VALIDATED", "EXPIRES", "RTT", "QUERIES", "ANSWERS", "FAILURES");
-    for (uint32_t i = 0; i < count && i < STATUS_ADDRESSES; i++)
-        print_address(&slot->addresses[i]);
-}
-
-static void print_head(const struct status_page *page)
-{
-    char up[32];
-
-    printf("nodedot %.*s, pid %" PRIu32 ", up %s\n", (int)sizeof page->version, page->version,
-           atomic_load(&page->supervisor_pid), since_format(atomic_load(&page->started_ms), up));
-    printf("generation %" PRIu64 ", pid %" PRIu32 ", %s; %" PRIu64 " lost; reloads: %" PRIu64 " done, %" PRIu64
-           " failed\n\n",
-           atomic_load(&page->generation), atomic_load(&page->resolver_pid),
-           atomic_load(&page->ready) != 0 ? "ready" : "not ready", atomic_load(&page->generations_lost),
-           atomic_load(&page->reloads_succeeded), atomic_load(&page->reloads_failed));
-}
-
-static void print_number(const char *name, uint64_t value)
-{
-    printf("nodedot_%s %" PRIu64 "\n", name, value);
-}
-
-static void print_supervisor_numbers(const struct status_page *page)
-{
-    print_number("uptime_seconds", (clock_ms() - atomic_load(&page->started_ms)) / 1000);
-    print_number("supervisor_pid", atomic_load(&page->supervisor_pid));
-    print_number("resolver_pid", atomic_load(&page->resolver_pid));
-    print_number("generation", atomic_load(&page->generation));
-    print_number("ready", atomic_load(&page->ready));
-    print_number("generations_started_total", atomic_load(&page->generations_started));
-    print_number("generations_lost_total", atomic_load(&page->generations_lost));
-    print_number("reloads_succeeded_total", atomic_load(&page->reloads_succeeded));
-    print_number("reloads_failed_total", atomic_load(&page->reloads_failed));
-}
-
-static void print_page(const struct status_page *page)
-{
-    print_head(page);
-    print_addresses(page);
-    printf("\n");
-    print_supervisor_numbers(page);
-    for (size_t i = 0; i < metric_table_size; i++)
-        print_number(metric_table[i].name, metric_sum(page, &metric_table[i]));
-}
-
-/* Asks the daemon of this name for its page. Returns a file descriptor or -errno. */
-static int ask_page(const struct sockaddr_un *name, socklen_t size)
-{
+    const struct status_page *page;
     int fd = connect_status(name, size);
     int file;
 
+    *result = fd;
     if (fd < 0)
-        return fd;
+        return NULL;
     file = receive_page(fd);
     close(fd);
-    return file;
+    *result = file;
+    if (file < 0)
+        return NULL;
+    page = map_page(file);
+    close(file);
+    *result = page != NULL ? 0 : -EPROTO;
+    return page;
 }
 
 /* Asks any daemon whose configuration cannot be read any more: abstract names are listed with an @ for the NUL, at the
  * end of a line (proc(5)). The first that answers. */
-static int ask_any(void)
+static const struct status_page *ask_any(int *result)
 {
+    const struct status_page *page = NULL;
     FILE *list = fopen("/proc/net/unix", "re");
     struct sockaddr_un name;
     char line[256];
-    int file = -ECONNREFUSED;
 
-    while (list != NULL && file < 0 && fgets(line, sizeof line, list) != NULL) {
+    *result = -ECONNREFUSED;
+    while (list != NULL && page == NULL && fgets(line, sizeof line, list) != NULL) {
         char *found = strstr(line, " @" STATUS_PREFIX);
 
         line[strcspn(line, "\n")] = '\0';
         if (found != NULL)
-            file = ask_page(&name, abstract_name("", found + 2, &name));
+            page = ask_page(&name, abstract_name("", found + 2, &name), result);
     }
     if (list != NULL)
         fclose(list);
-    return file;
+    return page;
 }
 
-static int ask_own(const struct endpoint *first)
+static const struct status_page *ask_own(const struct endpoint *first, int *result)
 {
     struct sockaddr_un name;
 
-    return ask_page(&name, socket_name(first, &name));
+    return ask_page(&name, socket_name(first, &name), result);
 }
 
-int status_print(const struct config *config)
+static const char *reason_for(int result, bool own)
 {
-    int file = config != NULL ? ask_own(&config->listens[0]) : ask_any();
+    switch (result) {
+    case -ECONNREFUSED:
+        return own ? "no nodedot runs with this listen address" : "no nodedot runs here";
+    case -EPERM:
+        return "it is given only to root and the daemon's own user";
+    case -EPROTO:
+        return "it is of another version";
+    default:
+        return strerror(-result);
+    }
+}
 
-    if (file == -ECONNREFUSED)
-        return fail(config != NULL ? "no nodedot runs with this listen address" : "no nodedot runs here");
-    if (file < 0)
-        return fail(file == -EPERM ? "it is given only to root and the daemon's own user" : strerror(-file));
-    const struct status_page *page = map_page(file);
-    close(file);
+/* NULL: none, and that was said; *result is the exit status then. */
+static const struct status_page *ask(const struct config *config, int *result)
+{
+    const struct status_page *page = config != NULL ? ask_own(&config->listens[0], result) : ask_any(result);
+
     if (page == NULL)
-        return fail("it is of another version");
-    print_page(page);
+        *result = fail(reason_for(*result, config != NULL));
+    return page;
+}
+
+/* https://no-color.org, and terminals that can do nothing. */
+static bool colours_wanted(void)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+
+    return (no_color == NULL || *no_color == '\0') && (term == NULL || strcmp(term, "dumb") != 0);
+}
+
+/* Prints what the daemon says at this moment. Returns an exit status. */
+static int print_once(const struct config *config, const struct status_request *request)
+{
+    bool terminal = isatty(STDOUT_FILENO) == 1;
+    struct status_style style = {.colours = terminal && colours_wanted(), .numbers = !terminal && !request->watch};
+    int result = 0;
+    const struct status_page *page = ask(config, &result);
+
+    if (page == NULL)
+        return result;
+    if (request->json)
+        status_json_print(stdout, page);
+    else
+        status_table_print(stdout, page, &style);
+    munmap((void *)(uintptr_t)page, sizeof *page);
     return 0;
+}
+
+/* Between two looks: on a terminal the next takes the place of the last. False: the user has seen enough. */
+static bool wait_for_next(const struct status_request *request, const sigset_t *ends)
+{
+    struct timespec interval = {.tv_sec = request->interval_s};
+
+    if (fflush(stdout) != 0 || sigtimedwait(ends, NULL, &interval) >= 0)
+        return false;
+    if (isatty(STDOUT_FILENO) == 1)
+        fputs(CLEAR_SCREEN, stdout);
+    else if (!request->json)
+        putchar('\n');
+    return true;
+}
+
+/* A daemon that is gone for a moment may come back. */
+static int watch_status(const struct config *config, const struct status_request *request)
+{
+    sigset_t ends;
+
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    if (isatty(STDOUT_FILENO) == 1)
+        fputs(CLEAR_SCREEN, stdout);
+    do
+        print_once(config, request);
+    while (wait_for_next(request, &ends));
+    return 0;
+}
+
+int status_print(const struct config *config, const struct status_request *request)
+{
+    return request->watch ? watch_status(config, request) : print_once(config, request);
 }

@@ -758,6 +758,7 @@ static int run(struct supervisor *s)
     sockets_log_buffers(&s->setup.sockets);
     watch_begin(&s->watch, s->setup.config, 0);
     start_timers(s);
+    process_write(&s->process, &s->status.page->process);
     start_current(s);
     ev_run(s->loop, 0);
     if (s->next != NULL)

@@ -339,13 +339,7 @@ static void write_busiest(struct writer *w, const struct family *family)
 
 static uint64_t counted(const struct view *view, size_t offset)
 {
-    const _Atomic uint64_t *own = (const void *)((const char *)view->row + offset);
-    uint64_t sum = atomic_load_explicit(own, memory_order_relaxed);
-
-    if (view->twin == NULL)
-        return sum;
-    own = (const void *)((const char *)view->twin + offset);
-    return sum + atomic_load_explicit(own, memory_order_relaxed);
+    return metrics_row_sum(view->row, view->twin, offset);
 }
 
 static void write_counted(struct writer *w, const struct family *family)

@@ -74,6 +74,18 @@ const struct address_status *metrics_find_row(const struct status_slot *slot, co
     return find_row(slot->addresses, count < STATUS_ADDRESSES ? count : STATUS_ADDRESSES, like, index);
 }
 
+static uint64_t row_number(const struct address_status *row, size_t offset)
+{
+    const _Atomic uint64_t *number = (const void *)((const char *)row + offset);
+
+    return atomic_load_explicit(number, memory_order_relaxed);
+}
+
+uint64_t metrics_row_sum(const struct address_status *row, const struct address_status *other, size_t offset)
+{
+    return row_number(row, offset) + (other != NULL ? row_number(other, offset) : 0);
+}
+
 /* What is known of an address is known anew by each generation; what was counted goes on. */
 static void begin_row(struct address_status *row, const struct address_status *before)
 {

@@ -356,6 +356,7 @@ int resolver_run(const struct resolver_start *start)
         take_over(&resolver);
     report(&resolver, RESOLVER_SERVING);
     revalidator_start(resolver.revalidator);
+    update_figures(&resolver);
     ev_run(resolver.loop, 0);
     metric_set(resolver.metrics, heartbeat_ms, 0);
     for (unsigned i = 0; i < resolver.worker_count; i++)

@@ -1,5 +1,6 @@
 """The metrics port: what it tells, and what it takes."""
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from harness import client, wire
-from harness.program import READINESS_PORT, run
+from harness.program import READINESS_PORT, binary, run
 from harness.waiting import wait_until
 
 METRICS_PORT = 9553
@@ -110,3 +111,419 @@ def test_the_page_counts_queries(program):
         program.ask("a.test")
     assert value(program, "nodedot_queries_total", transport="udp") == 3
     assert value(program, "nodedot_cache_hits_total") == 2
+
+
+def test_both_formats_parse_and_every_family_is_described_once(program):
+    """The rules of the formats, by our own reading of them, and by Prometheus' where its tools are installed."""
+    program.ask("a.test")
+    for accept, kind in ((None, TEXT), ("application/openmetrics-text", OPENMETRICS)):
+        reply = get(program, accept=accept)
+        assert reply.status == 200 and reply.headers["content-type"] == kind
+        page = reply.body.decode("ascii")
+        check_page(page, kind == OPENMETRICS)
+    if shutil.which("promtool"):
+        linted = subprocess.run(
+            ["promtool", "check", "metrics"], input=get(program).body, capture_output=True, timeout=20, check=False
+        )
+        assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def check_page(page, openmetrics):
+    families, family, kind = set(), None, None
+    lines = page.split("\n")
+    assert lines.pop() == ""  # the last line ends with a line feed
+    if openmetrics:
+        assert lines.pop() == "# EOF"
+    for line in lines:
+        if line.startswith("# HELP "):
+            family = line.split()[2]
+            assert family not in families and re.fullmatch("nodedot_[a-z0-9_]+", family), line
+            families.add(family)
+            kind = None
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name == family and kind in ("counter", "gauge", "histogram", "info"), line
+            assert (kind == "counter") == (not openmetrics and family.endswith("_total")) or openmetrics, line
+        elif line.startswith("# UNIT "):
+            assert openmetrics and line.split()[2] == family and family.endswith("_" + line.split()[3]), line
+        else:
+            name = re.match("[a-z0-9_]+", line)[0]
+            suffixes = {
+                "counter": ["_total"] if openmetrics else [""],
+                "gauge": [""],
+                "histogram": ["_bucket", "_sum", "_count"],
+                "info": ["_info"],
+            }[kind]
+            assert name in {family + suffix for suffix in suffixes}, line
+            assert re.search(r" \d+(\.\d+)?$", line), line
+    assert len(families) > 60
+
+
+def test_the_kinds_of_openmetrics_are_told_by_the_accept_header(program):
+    prometheus = (
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+        "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+    )
+    assert get(program, accept=prometheus).headers["content-type"] == OPENMETRICS
+    assert get(program, accept="text/html,*/*;q=0.8").headers["content-type"] == TEXT
+    assert get(program, accept="application/openmetrics-text;version=7").headers["content-type"] == TEXT
+
+
+def test_both_paths_of_health_say_ok_when_all_is_well(program):
+    for path in ("/healthz", "/readyz"):
+        reply = get(program, path)
+        assert (reply.status, reply.body) == (200, b"ok\n")
+
+
+def test_readyz_follows_the_upstream_and_names_the_zone(start_metrics, make_upstream):
+    server = make_upstream()
+    server.stop_listening()
+    program = start_metrics(server, wait="serving")
+    reply = get(program, "/readyz")
+    assert reply.status == 503 and reply.body == b"zone .: no address of upstream up is usable\n"
+    assert get(program, "/healthz").status == 200
+    assert value(program, "nodedot_ready") == 0
+    server.listen_again()
+    wait_until(lambda: get(program, "/readyz").status == 200, 15, "readiness")
+    wait_until(lambda: value(program, "nodedot_ready") == 1, 5, "the same of the page")
+
+
+def test_a_head_request_has_the_length_and_no_content(program):
+    reply = get(program, method="HEAD")
+    assert reply.status == 200 and int(reply.headers["content-length"]) > 10000 and reply.body == b""
+
+
+def test_histograms_count_every_answer(program):
+    names = [f"n{i}.test" for i in range(5)]
+    for name in names:
+        program.ask(name)
+    for name in names * 2:
+        program.ask(name, transport="tcp")
+    program.ask("localhost")
+    assert value(program, "nodedot_miss_duration_seconds_count") == 5
+    assert value(program, "nodedot_hit_duration_seconds_count") == 11
+    found = samples(program)
+    for kind in ("hit", "miss"):
+        buckets = [
+            (dict(labels)["le"], v) for (n, labels), v in found.items() if n == f"nodedot_{kind}_duration_seconds_bucket"
+        ]
+        assert len(buckets) == 36 and buckets[-1][0] == "+Inf"
+        assert [v for _, v in buckets] == sorted(v for _, v in buckets)
+        assert [float(le) for le, _ in buckets] == sorted(float(le) for le, _ in buckets)
+        assert buckets[-1][1] == found[f"nodedot_{kind}_duration_seconds_count", frozenset()]
+        assert 0 < found[f"nodedot_{kind}_duration_seconds_sum", frozenset()] < 60
+
+
+def test_queries_are_counted_by_type(program):
+    for qtype in ("A", "A", "AAAA", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "TXT", "CAA"):
+        program.ask("a.test", qtype)
+    found = {dict(labels)["type"]: v for (n, labels), v in samples(program).items() if n == "nodedot_query_types_total"}
+    assert found == {
+        "A": 2, "AAAA": 1, "CNAME": 1, "HTTPS": 1, "MX": 1, "NS": 1, "PTR": 1, "SOA": 1, "SRV": 1, "TXT": 1, "other": 1,
+    }  # fmt: skip
+
+
+def test_the_busiest_clients_come_with_their_rates_and_are_ten_at_most(program):
+    for i in range(1, 15):
+        source = f"127.66.0.{i}"
+        with program.udp(source) as udp:
+            for _ in range(3 * i):
+                udp.ask(wire.query("localhost"), timeout=2)
+    found = {
+        dict(labels)["client"]: v
+        for (n, labels), v in samples(program).items()
+        if n == "nodedot_busiest_client_queries_per_second"
+    }
+    assert len(found) == 10
+    assert max(found, key=found.get) == "127.66.0.14" and "127.66.0.1" not in found
+
+
+def test_both_processes_tell_what_they_use(program):
+    wait_until(lambda: value(program, "nodedot_process_resident_memory_bytes", process="supervisor") > 0, 5, "a turn")
+    for process in ("supervisor", "resolver"):
+        assert 10**5 < value(program, "nodedot_process_resident_memory_bytes", process=process) < 10**9
+        assert 5 < value(program, "nodedot_process_open_fds", process=process) < 200
+    assert value(program, "nodedot_process_cpu_seconds_total", process="resolver") > 0
+
+
+def test_the_identity_of_an_upstream_is_told(program):
+    state = {
+        dict(labels)["state"]: v
+        for (n, labels), v in samples(program).items()
+        if n == "nodedot_upstream_identity_state"
+    }
+    assert state == {name: float(name == "valid") for name in IDENTITY_STATES}
+    now = time.time()
+    assert now - 60 < value(program, "nodedot_upstream_last_validation_timestamp_seconds") <= now + 1
+    assert now - 60 < value(program, "nodedot_upstream_identity_since_timestamp_seconds") <= now + 1
+    assert value(program, "nodedot_upstream_certificate_expiry_timestamp_seconds") > now
+    assert value(program, "nodedot_upstream_pins_configured", upstream="up") == 1
+    assert value(program, "nodedot_upstream_pin_matched", pin="1") == 1
+
+
+def test_a_name_with_quotes_and_line_feeds_does_not_break_the_page(program):
+    for name in ('a"b\\010c.test', "{}=,\\032 .test", "\\000\\255.test"):
+        program.exchange(client.make_query(name, "A").to_wire())
+    check_page(get(program).body.decode("ascii"), False)
+    samples(program)
+
+
+# Generations ----------------------------------------------------------------------------------------------------------------
+
+
+def counters_of(program):
+    page = get(program).body.decode()
+    counters = set(re.findall(r"(?m)^# TYPE (\S+) counter$", page))
+    histograms = re.findall(r"(?m)^# TYPE (\S+) histogram$", page)
+    counters |= {name + suffix for name in histograms for suffix in ("_bucket", "_count", "_sum")}
+    return {key: v for key, v in samples(program).items() if key[0] in counters}
+
+
+def assert_none_went_back(before, after):
+    back = {key: (v, after.get(key)) for key, v in before.items() if after.get(key, -1) < v}
+    assert not back, back
+
+
+def test_no_counter_goes_back_over_reloads_and_crashes(program):
+    def works(i):
+        for j in range(5):
+            program.ask(f"n{i}-{j}.test")
+
+    works(0)
+    before = counters_of(program)
+    for i in range(1, 4):
+        old = program.resolver()
+        if i == 2:
+            os.kill(old, signal.SIGKILL)
+        else:
+            program.signal(signal.SIGHUP)
+        wait_until(lambda: [r for r in program.resolvers() if r != old] == program.resolvers() != [], 15, "another")
+        program.wait_ready()
+        works(i)
+        after = counters_of(program)
+        assert_none_went_back(before, after)
+        before = after
+    assert value(program, "nodedot_generations_lost_total") == 1
+    assert value(program, "nodedot_reloads_total", result="success") == 2
+    assert value(program, "nodedot_upstream_queries_total") >= 20
+    assert value(program, "nodedot_miss_duration_seconds_count") == 20
+
+
+def test_a_failed_reload_shows_until_a_good_one(program):
+    good = program.config
+    program.write_config("[server]\nlisten = nonsense\n")
+    wait_until(lambda: value(program, "nodedot_config_last_reload_successful") == 0, 15, "the failure")
+    assert value(program, "nodedot_reloads_total", result="failure") >= 1
+    program.write_config(good)
+    wait_until(lambda: value(program, "nodedot_config_last_reload_successful") == 1, 15, "the success")
+
+
+def test_the_port_follows_the_configuration(program):
+    other = f"{program.address}:9600"
+    program.write_config({**program.config, "metrics": {"listen": other}})
+
+    def moved():
+        try:
+            with socket.create_connection((program.address, 9600), timeout=1) as s:
+                s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                return read_reply(s).status == 200
+        except OSError:
+            return False
+
+    wait_until(moved, 15, "the new port")
+    wait_until(lambda: not accepts(program), 15, "the old port to close")
+
+
+def accepts(program):
+    try:
+        connect(program, 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def test_a_taken_port_is_named_and_a_reload_with_one_keeps_the_old(program, tmp_path):
+    with socket.create_server((program.address, 9600)):
+        program.write_config({**program.config, "metrics": {"listen": f"{program.address}:9600"}})
+        program.wait_log(rf"cannot bind {re.escape(program.address)}:9600/tcp \(metrics port\): Address already in use")
+        assert value(program, "nodedot_reloads_total", result="failure") == 1
+        assert program.ask("a.test")
+
+
+def test_a_port_of_another_use_is_a_configuration_error(program):
+    for port in (5353, READINESS_PORT):
+        config = {**program.config, "metrics": {"listen": f"{program.address}:{port}"}}
+        program.write_config(config)
+        checked = run("check", "-c", program.file)
+        assert checked.returncode == 2 and "is taken by" in checked.stderr
+    program.write_config({**program.config, "metrics": {"listen": f"{program.address}:{METRICS_PORT}"}})
+
+
+# What is refused ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [
+        (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde", 405),
+        (b"DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /metrics/../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /%6detrics HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400),  # TLS
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
+        (b"GET /metrics HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 100000, 431),
+    ],
+    ids=lambda v: v[:24].decode("latin-1") if isinstance(v, bytes) else str(v),
+)
+def test_a_wrong_request_is_told_what_is_wrong(program, octets, status):
+    reply = exchange(program, octets)
+    assert reply.status == status
+    if status == 405:
+        assert reply.headers["allow"] == "GET, HEAD"
+    assert get(program, "/metrics?x=y").status == 200
+
+
+def test_a_connection_serves_one_request_after_the_other(program):
+    with connect(program) as s:
+        for _ in range(3):
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert read_reply(s).status == 200
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 20)  # ahead
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        octets = b""
+        while more := s.recv(65536):
+            octets += more
+        assert octets.count(b"HTTP/1.1 200 OK") == 21 and octets.count(b"\r\n\r\nok\n") == 21
+
+
+def test_http_1_0_is_answered_and_closed(program):
+    with connect(program) as s:
+        s.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert read_reply(s).headers["connection"] == "close"
+        assert s.recv(1) == b""
+
+
+def test_slow_and_many_clients_harm_neither_dns_nor_who_scrapes(program):
+    """Octet by octet, nothing at all, and never reading, many at once."""
+    held = []
+    with program.load(200, itertools.repeat("a.test")) as load:
+        for i in range(150):
+            s = connect(program)
+            held.append(s)
+            if i % 3 == 0:
+                s.sendall(b"G")
+            elif i % 3 == 1:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+                s.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
+            if i % 10 == 0:
+                assert get(program).status == 200
+        for s in held[::3]:
+            try:
+                s.sendall(b"E")
+            except OSError:
+                pass
+        assert get(program, "/healthz").status == 200
+    assert load.sent > 0 and not load.wrong and not load.lost
+    for s in held:
+        s.close()
+
+
+def test_a_request_that_is_not_finished_is_given_up_after_5_s(program):
+    with connect(program, timeout=12) as s:
+        began = time.monotonic()
+        s.sendall(b"GET /metrics HTTP/1.1\r\n")
+        for _ in range(3):
+            time.sleep(1)
+            s.sendall(b"X")
+        assert s.recv(1) == b""
+        assert 4 < time.monotonic() - began < 9
+
+
+def test_a_scrape_costs_little(program):
+    before = value(program, "nodedot_process_cpu_seconds_total", process="resolver")
+    with connect(program) as s:
+        for _ in range(200):
+            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert read_reply(s).status == 200
+    spent = value(program, "nodedot_process_cpu_seconds_total", process="resolver") - before
+    if not program.sanitized():
+        assert spent / 200 < 0.001
+
+
+def test_without_the_option_there_is_no_port(nodedot):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((nodedot.address, METRICS_PORT), timeout=2)
+
+
+# nodedot status -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_status_table_tells_of_upstreams_and_clients(program):
+    for _ in range(4):
+        program.ask("a.test")
+    shown = run("status", "-c", program.file)
+    assert shown.returncode == 0 and "\033" not in shown.stdout
+    assert re.search(r"(?m)^generation 1, pid \d+, ready; 1 started, 0 lost$", shown.stdout)
+    assert re.search(r"(?m)^clients +4 queries \(4 UDP, 0 TCP\), 4 answers, SERVFAIL 0.0 %$", shown.stdout)
+    assert re.search(r"(?m)^cache +hits 75.0 %", shown.stdout)
+    assert re.search(r"(?m)^127\.\S+ +\d+\.\d$", shown.stdout)
+    assert re.search(r"(?m)^up +127\.\S+ +valid .* 1 of 1 .* ms +100.0 %", shown.stdout)
+
+
+def test_the_status_is_to_be_had_as_json(program):
+    program.ask("a.test")
+    shown = json.loads(run("status", "-c", program.file, "--json").stdout)
+    assert shown["ready"] is True and shown["generation"] == 1
+    assert shown["metrics"]["queries_udp_total"] == 1
+    (upstream,) = shown["upstreams"]
+    (address,) = upstream["addresses"]
+    assert (upstream["name"], address["state"], address["pins_matched"]) == ("up", "valid", [1])
+    assert address["queries"] >= 1 and address["rtt_seconds"] > 0 and address["certificate_expires_at"] > time.time()
+    assert shown["processes"]["resolver"]["open_fds"] > 5
+    assert shown["reloads"]["last_failed"] is False
+
+
+def test_the_status_can_be_watched_until_it_is_interrupted(program):
+    watching = subprocess.Popen(
+        [binary(), "status", "-c", program.file, "--json", "--watch=1"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(2):
+            assert json.loads(watching.stdout.readline())["ready"] is True
+    finally:
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(5) == 0
+
+
+def test_colours_are_for_terminals_that_want_them(program):
+    def shown(**env):
+        master, slave = os.openpty()
+        environment = {**os.environ, "TERM": "xterm", **env}
+        with subprocess.Popen([binary(), "status", "-c", program.file], stdout=slave, env=environment) as status:
+            os.close(slave)
+            text = b""
+            try:
+                while more := os.read(master, 65536):
+                    text += more
+            except OSError:  # the terminal is gone
+                pass
+            os.close(master)
+        assert status.returncode == 0
+        return text
+
+    coloured = shown()
+    assert b"\033[32mready\033[0m" in coloured and b"nodedot_ready" not in coloured
+    assert b"\033" not in shown(NO_COLOR="1")
+    assert b"\033" not in shown(TERM="dumb")
+
+
+@pytest.mark.parametrize("seconds", ["0", "3601", "", "x", "-1", "1.5"])
+def test_an_interval_that_makes_no_sense_is_refused(seconds):
+    assert run("status", f"--watch={seconds}").returncode == 2

@@ -2,8 +2,8 @@
  *
  * Socket: abstract Unix stream socket "nodedot/ADDRESS:PORT" of the first listen address: reaches every mount
  * namespace, needs
- *         no directory, and is gone with the process. Whoever connects and is root or our own user is sent the page's file
- *         descriptor (SCM_RIGHTS), which can only be read; nothing is read from the socket.
+ *         no directory, and is gone with the process. Whoever connects and is root or our own user is sent the page's
+ *         file descriptor (SCM_RIGHTS), which can only be read; nothing is read from the socket.
  * Name:   in use or not allowed: a warning, and no status. DNS matters more.
  */
 #ifndef NODEDOT_NODE_STATUS_H

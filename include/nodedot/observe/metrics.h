@@ -249,6 +249,10 @@ bool metrics_begin_rows(struct status_slot *slot, const struct config *config);
 const struct address_status *metrics_find_row(const struct status_slot *slot, const struct address_status *like,
                                               uint32_t index);
 
+/* What was counted at an address: the 64-bit number at offset of its row, and of its row in the other slot (NULL:
+ * none). */
+uint64_t metrics_row_sum(const struct address_status *row, const struct address_status *other, size_t offset);
+
 const char *identity_state_name(enum identity_state state);
 
 #endif
