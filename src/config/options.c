@@ -74,7 +74,7 @@ const struct option_def option_table[] = {
      .meaning = "what proves the upstream's identity"},
     {SECTION_UPSTREAM, OPTION_PINS, "pin", LIST(struct upstream_config, pins, pin_count), .tls = true, .preset = "",
      .otherwise = "none",
-     .meaning = "hashes of public keys (RFC 7858), one of which the chain must hold; give a second as backup"},
+     .meaning = "hashes of public keys (RFC 7858) in order of use: one must be in the chain, others are backups"},
     {SECTION_UPSTREAM, OPTION_PATH, "pin-file", FIELD(struct upstream_config, pin_file), .tls = true, .preset = "",
      .otherwise = "none", .meaning = "file with more pins, one a line, # for comments"},
     {SECTION_UPSTREAM, OPTION_CHOICE, "pin-mode", FIELD(struct upstream_config, pin_mode), .tls = true,

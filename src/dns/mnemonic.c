@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
 
 struct mnemonic {
     uint16_t number;
@@ -42,6 +44,23 @@ static const char *find(const struct mnemonic *table, size_t count, uint16_t num
 const char *rrtype_to_text(uint16_t type, char *out)
 {
     return find(types, sizeof(types) / sizeof(types[0]), type, "TYPE", out);
+}
+
+bool rrtype_from_text(const char *text, uint16_t *type)
+{
+    char *end;
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (strcasecmp(types[i].text, text) == 0) {
+            *type = types[i].number;
+            return true;
+        }
+    }
+    if (strncasecmp(text, "TYPE", 4) != 0 || text[4] < '0' || text[4] > '9')
+        return false;
+    unsigned long number = strtoul(text + 4, &end, 10);
+    *type = (uint16_t)number;
+    return *end == '\0' && number <= UINT16_MAX;
 }
 
 const char *rrclass_to_text(uint16_t class, char *out)

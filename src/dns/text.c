@@ -1,58 +1,30 @@
 #include "nodedot/dns/text.h"
 
 #include "nodedot/base/base64.h"
+#include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/name.h"
 
 #include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <strings.h>
 
 enum {
-    CLASS_OF_INTERNET = 1,
-    RCODE_OF_BADVERS = 16,
     RECORD_FIXED_OCTETS = 10 /* TYPE, CLASS, TTL, RDLENGTH */
 };
 
 /* One row a type. A layout has one letter a field: 1 2 4 numbers of so many octets, a A address, 6 AAAA address, n name,
  * s character-string, S character-strings to the end, T type, x hex to the end, b base64 to the end, c property and
- * value of CAA, p parameters of SVCB. NULL: written as an unknown type's. */
-static const struct type_row {
-    const char *name;
+ * value of CAA, p parameters of SVCB. Types that are not here are written as unknown ones. */
+static const struct layout {
     uint16_t type;
-    const char *layout;
-} types[] = {
-    {"A", 1, "a"},
-    {"NS", 2, "n"},
-    {"CNAME", 5, "n"},
-    {"SOA", 6, "nn44444"},
-    {"PTR", 12, "n"},
-    {"HINFO", 13, "ss"},
-    {"MX", 15, "2n"},
-    {"TXT", 16, "S"},
-    {"RP", 17, "nn"},
-    {"AAAA", 28, "6"},
-    {"SRV", 33, "222n"},
-    {"NAPTR", 35, "22sssn"},
-    {"DNAME", 39, "n"},
-    {"OPT", 41, NULL},
-    {"DS", 43, "211x"},
-    {"SSHFP", 44, "11x"},
-    {"RRSIG", 46, "T114442nb"},
-    {"NSEC", 47, NULL},
-    {"DNSKEY", 48, "211b"},
-    {"NSEC3", 50, NULL},
-    {"TLSA", 52, "111x"},
-    {"CDS", 59, "211x"},
-    {"CDNSKEY", 60, "211b"},
-    {"SVCB", 64, "2np"},
-    {"HTTPS", 65, "2np"},
-    {"SPF", 99, "S"},
-    {"IXFR", 251, NULL},
-    {"AXFR", 252, NULL},
-    {"ANY", 255, NULL},
-    {"CAA", 257, "1c"},
+    const char *text;
+} layouts[] = {
+    {1, "a"} /* A */,          {2, "n"} /* NS */,       {5, "n"} /* CNAME */,    {6, "nn44444"} /* SOA */,
+    {12, "n"} /* PTR */,       {13, "ss"} /* HINFO */,  {15, "2n"} /* MX */,     {16, "S"} /* TXT */,
+    {17, "nn"} /* RP */,       {28, "6"} /* AAAA */,    {33, "222n"} /* SRV */,  {35, "22sssn"} /* NAPTR */,
+    {39, "n"} /* DNAME */,     {43, "211x"} /* DS */,   {44, "11x"} /* SSHFP */, {46, "T114442nb"} /* RRSIG */,
+    {48, "211b"} /* DNSKEY */, {52, "111x"} /* TLSA */, {59, "211x"} /* CDS */,  {60, "211b"} /* CDNSKEY */,
+    {64, "2np"} /* SVCB */,    {65, "2np"} /* HTTPS */, {99, "S"} /* SPF */,     {257, "1c"} /* CAA */,
 };
 
 /* RFC 9460 section 14.3.2. */
@@ -68,9 +40,6 @@ enum {
 
 static const char *const svcb_keys[] = {"mandatory", "alpn", "no-default-alpn", "port",
                                         "ipv4hint",  "ech",  "ipv6hint",        "dohpath"};
-
-static const char *const rcodes[] = {"NOERROR",  "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
-                                     "YXDOMAIN", "YXRRSET", "NXRRSET",  "NOTAUTH",  "NOTZONE"};
 
 /* Where text goes. Past the end nothing is written and bad is set. */
 struct text {
@@ -94,48 +63,12 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t, const char
     t->left -= (size_t)size;
 }
 
-static const struct type_row *type_row_of(uint16_t type)
+static const char *layout_of(uint16_t type)
 {
-    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
-        if (types[i].type == type)
-            return &types[i];
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
+        if (layouts[i].type == type)
+            return layouts[i].text;
     return NULL;
-}
-
-const char *text_type(uint16_t type, char *out)
-{
-    const struct type_row *row = type_row_of(type);
-
-    if (row != NULL)
-        snprintf(out, TEXT_TYPE, "%s", row->name);
-    else
-        snprintf(out, TEXT_TYPE, "TYPE%u", type);
-    return out;
-}
-
-bool text_type_parse(const char *text, uint16_t *type)
-{
-    char *end;
-
-    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
-        if (strcasecmp(types[i].name, text) == 0) {
-            *type = types[i].type;
-            return true;
-        }
-    if (strncasecmp(text, "TYPE", 4) != 0 || text[4] < '0' || text[4] > '9')
-        return false;
-    unsigned long number = strtoul(text + 4, &end, 10);
-    *type = (uint16_t)number;
-    return *end == '\0' && number <= UINT16_MAX;
-}
-
-const char *text_rcode(uint16_t rcode, char *out)
-{
-    if (rcode < sizeof(rcodes) / sizeof(*rcodes))
-        snprintf(out, TEXT_RCODE, "%s", rcodes[rcode]);
-    else
-        snprintf(out, TEXT_RCODE, rcode == RCODE_OF_BADVERS ? "BADVERS" : "RCODE%u", rcode);
-    return out;
 }
 
 /* One octet inside a quoted string. */
@@ -327,7 +260,7 @@ static void put_parameters(struct text *t, struct wire *w)
 
 static void put_field(struct text *t, char field, struct wire *w)
 {
-    char type[TEXT_TYPE];
+    char type[MNEMONIC_TEXT];
 
     switch (field) {
     case '1':
@@ -355,7 +288,7 @@ static void put_field(struct text *t, char field, struct wire *w)
         put_strings(t, w);
         break;
     case 'T':
-        put(t, "%s", text_type(wire_u16(w), type));
+        put(t, "%s", rrtype_to_text(wire_u16(w), type));
         break;
     case 'x':
         put_rest(t, w, put_hex);
@@ -394,7 +327,7 @@ static void put_unknown(struct text *t, struct wire rdata)
 bool text_record(struct wire *w, uint16_t *type, char *out, size_t capacity)
 {
     struct text t = {.at = out, .left = capacity};
-    char name[TEXT_TYPE];
+    char type_text[MNEMONIC_TEXT], class_text[MNEMONIC_TEXT];
 
     put_name(&t, w);
     const uint8_t *fixed = wire_take(w, RECORD_FIXED_OCTETS);
@@ -407,13 +340,12 @@ bool text_record(struct wire *w, uint16_t *type, char *out, size_t capacity)
         return false;
     rdata.end = w->at;
 
-    put(&t, "\t%u\t", wire_get_u32(fixed + 4));
-    put(&t, class == CLASS_OF_INTERNET ? "IN" : "CLASS%u", class);
-    put(&t, "\t%s\t", text_type(*type, name));
-    const struct type_row *row = type_row_of(*type);
+    put(&t, "\t%u\t%s\t%s\t", wire_get_u32(fixed + 4), rrclass_to_text(class, class_text),
+        rrtype_to_text(*type, type_text));
+    const char *layout = layout_of(*type);
     struct text before = t;
     struct wire read = rdata;
-    if (row == NULL || row->layout == NULL || !put_rdata(&t, row->layout, &read)) {
+    if (layout == NULL || !put_rdata(&t, layout, &read)) {
         t = before;
         put_unknown(&t, rdata);
     }

@@ -14,8 +14,6 @@
 
 /* A datagram may be lost: it is sent again, with another port and ID, after so long. */
 #define ONLINE_AGAIN_MS 1000
-/* A message of full length with its length prefix. */
-#define ONLINE_IN (2 + MESSAGE_MAX_OCTETS)
 
 static void finish(struct online *ask, enum online_outcome outcome, const char *reason)
 {
@@ -256,14 +254,12 @@ static void begin(struct online *ask, const struct question *question, uint32_t 
     *ask = (struct online){.upstream = ask->upstream,
                            .address = ask->address,
                            .trust = ask->trust,
+                           .in = ask->in,
                            .question = question,
                            .handshake = {.fd = -1},
                            .began_us = clock_us(),
-                           .deadline_ms = clock_ms() + timeout_ms,
-                           .in = malloc(ONLINE_IN)};
-    if (ask->in == NULL)
-        finish(ask, ONLINE_UNREACHABLE, "out of memory");
-    else if (upstream_uses_streams(ask->upstream))
+                           .deadline_ms = clock_ms() + timeout_ms};
+    if (upstream_uses_streams(ask->upstream))
         connect_stream(ask);
     else
         ask_datagram(ask);
@@ -342,11 +338,4 @@ void online_ask(struct online *asks, size_t count, const struct question *questi
                 go_on(&asks[i]);
     }
     free(polls);
-}
-
-void online_release(struct online *ask)
-{
-    free(ask->in);
-    ask->in = NULL;
-    ask->answer = NULL;
 }

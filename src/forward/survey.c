@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SURVEY_TIMEOUT_MS 5000 /* as a revalidation; an upstream that needs longer is of no use for queries either */
-#define SURVEY_AT_ONCE    64   /* addresses: some 12 MiB */
+#define SURVEY_AT_ONCE    64   /* addresses; each takes some 180 KiB meanwhile */
 #define SURVEY_DOUBTS     400  /* octets of text: all that can come together */
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -21,6 +21,7 @@ struct survey {
     struct tls_trust *trusts[CONFIG_UPSTREAMS];
     struct online *asks;
     size_t count;
+    uint8_t *in; /* of those that are asked at once */
     int status;
 };
 
@@ -50,7 +51,10 @@ static bool list_addresses(struct survey *survey)
     for (size_t i = 0; i < config->upstream_count; i++)
         count += config->upstreams[i].address_count;
     survey->asks = calloc(count + 1, sizeof(*survey->asks));
-    for (size_t i = 0; survey->asks != NULL && i < config->upstream_count; i++) {
+    survey->in = malloc((size_t)SURVEY_AT_ONCE * ONLINE_IN);
+    if (survey->asks == NULL || survey->in == NULL)
+        return false;
+    for (size_t i = 0; i < config->upstream_count; i++) {
         const struct upstream_config *upstream = &config->upstreams[i];
 
         if (upstream->transport == TRANSPORT_DOT && survey->trusts[i] == NULL)
@@ -59,7 +63,7 @@ static bool list_addresses(struct survey *survey)
             survey->asks[survey->count++] =
                 (struct online){.upstream = upstream, .address = &upstream->addresses[j], .trust = survey->trusts[i]};
     }
-    return survey->asks != NULL;
+    return true;
 }
 
 static void ask_all(struct survey *survey)
@@ -67,9 +71,9 @@ static void ask_all(struct survey *survey)
     for (size_t i = 0; i < survey->count; i += SURVEY_AT_ONCE) {
         size_t count = survey->count - i < SURVEY_AT_ONCE ? survey->count - i : SURVEY_AT_ONCE;
 
+        for (size_t j = 0; j < count; j++)
+            survey->asks[i + j].in = survey->in + j * ONLINE_IN;
         online_ask(survey->asks + i, count, &probe, SURVEY_TIMEOUT_MS);
-        for (size_t j = i; j < i + count; j++)
-            online_release(&survey->asks[j]);
     }
 }
 
@@ -165,5 +169,6 @@ int survey_print(const struct config *config, FILE *out, FILE *errors)
     for (size_t i = 0; i < config->upstream_count; i++)
         tls_trust_destroy(survey.trusts[i]);
     free(survey.asks);
+    free(survey.in);
     return survey.status;
 }

@@ -1,6 +1,7 @@
 #include "nodedot/resolver/ask.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/text.h"
 #include "nodedot/forward/certificate.h"
 #include "nodedot/forward/online.h"
@@ -16,8 +17,9 @@ struct ask {
     FILE *out;
     uint8_t query[MESSAGE_QUERY_MAX]; /* as a client would send it */
     struct query_message message;
-    bool mismatch;        /* an address showed the wrong identity */
-    struct online online; /* the address that is being asked */
+    bool mismatch;            /* an address showed the wrong identity */
+    struct online online;     /* the address that is being asked */
+    uint8_t in[2][ONLINE_IN]; /* its answer, and a failure before it */
     char record[TEXT_RECORD];
 };
 
@@ -31,9 +33,9 @@ static void print_header(struct ask *ask, const uint8_t *message, uint16_t rcode
     } flags[] = {{MESSAGE_QR, "qr"}, {MESSAGE_AA, "aa"}, {MESSAGE_TC, "tc"}, {MESSAGE_RD, "rd"},
                  {MESSAGE_RA, "ra"}, {MESSAGE_AD, "ad"}, {MESSAGE_CD, "cd"}};
     uint16_t set = wire_get_u16(message + MESSAGE_FLAGS_AT);
-    char name[TEXT_RCODE];
+    char name[MNEMONIC_TEXT];
 
-    fprintf(ask->out, ";; ->>HEADER<<- opcode: QUERY, status: %s, id: %u\n;; flags:", text_rcode(rcode, name),
+    fprintf(ask->out, ";; ->>HEADER<<- opcode: QUERY, status: %s, id: %u\n;; flags:", rcode_to_text(rcode, name),
             wire_get_u16(message));
     for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++)
         if ((set & flags[i].bit) != 0)
@@ -71,7 +73,7 @@ static void print_edns(struct ask *ask, const struct answer_info *info)
 static int print_answer(struct ask *ask, const uint8_t *message, size_t size, const struct answer_info *info)
 {
     struct wire w = wire_of(message, size);
-    char name[NAME_TEXT], type[TEXT_TYPE];
+    char name[NAME_TEXT], type[MNEMONIC_TEXT];
     struct name qname;
 
     fprintf(ask->out, "\n");
@@ -81,7 +83,7 @@ static int print_answer(struct ask *ask, const uint8_t *message, size_t size, co
     name_read(&w, &qname);
     wire_take(&w, 4);
     fprintf(ask->out, "\n;; QUESTION SECTION:\n;%s%s\tIN\t%s\n", name_to_text(&qname, name),
-            qname.length > 1 ? "." : "", text_type(info->question.qtype, type));
+            qname.length > 1 ? "." : "", rrtype_to_text(info->question.qtype, type));
     print_section(ask, &w, "ANSWER", wire_get_u16(message + MESSAGE_ANCOUNT_AT));
     print_section(ask, &w, "AUTHORITY", wire_get_u16(message + MESSAGE_NSCOUNT_AT));
     print_section(ask, &w, "ADDITIONAL", wire_get_u16(message + MESSAGE_ARCOUNT_AT));
@@ -125,7 +127,7 @@ static void print_proof(struct ask *ask)
 static void print_outcome(struct ask *ask)
 {
     const struct online *online = &ask->online;
-    char address[ENDPOINT_TEXT], rcode[TEXT_RCODE];
+    char address[ENDPOINT_TEXT], rcode[MNEMONIC_TEXT];
 
     fprintf(ask->out, ";; address %s, over %s: ", endpoint_format(online->address, address), online->over);
     switch (online->outcome) {
@@ -140,7 +142,7 @@ static void print_outcome(struct ask *ask)
         fprintf(ask->out, "no answer: %s\n", online->reason);
         break;
     case ONLINE_ANSWERED:
-        fprintf(ask->out, "%s, %zu octets; ", text_rcode(online->info.rcode, rcode), online->answer_size);
+        fprintf(ask->out, "%s, %zu octets; ", rcode_to_text(online->info.rcode, rcode), online->answer_size);
         if (online->connected_us > 0)
             fprintf(ask->out, "connected%s after %.1f ms, ", online->trust != NULL ? " and proved" : "",
                     online->connected_us / 1000.);
@@ -161,27 +163,24 @@ static bool is_good(const struct online *online)
  * answer, and the last failure is passed on. True: there was an answer, and it was printed, *status being its. */
 static bool ask_upstream(struct ask *ask, const struct upstream_config *upstream, struct tls_trust *trust, int *status)
 {
-    struct online failure = {.answer = NULL};
+    struct online last = {.answer = NULL};
+    unsigned in = 0;
 
     fprintf(ask->out, ";; upstream %s\n", upstream->name);
-    for (size_t i = 0; i < upstream->address_count; i++) {
-        ask->online = (struct online){.upstream = upstream, .address = &upstream->addresses[i], .trust = trust};
+    for (size_t i = 0; i < upstream->address_count && !is_good(&last); i++) {
+        ask->online = (struct online){
+            .upstream = upstream, .address = &upstream->addresses[i], .trust = trust, .in = ask->in[in]};
         online_ask(&ask->online, 1, &ask->message.question, ask->config->timeout);
         print_outcome(ask);
-        if (ask->online.outcome != ONLINE_ANSWERED) {
-            online_release(&ask->online);
+        if (ask->online.outcome != ONLINE_ANSWERED)
             continue;
-        }
-        online_release(&failure);
-        failure = ask->online; /* or no failure */
-        if (is_good(&failure))
-            break;
+        last = ask->online;
+        in = !in;
     }
-    bool answered = failure.answer != NULL;
-    if (answered)
-        *status = print_answer(ask, failure.answer, failure.answer_size, &failure.info);
-    online_release(&failure);
-    return answered;
+    if (last.answer == NULL)
+        return false;
+    *status = print_answer(ask, last.answer, last.answer_size, &last.info);
+    return true;
 }
 
 /* The daemon's rule: a plain fallback never serves because of a wrong identity, unless somebody said so. */
@@ -255,7 +254,7 @@ int ask_print(const struct config *config, const char *name, const char *type, F
         fprintf(errors, "%s: expected a domain name\n", name);
         return EXIT_USAGE;
     }
-    if (type != NULL && !text_type_parse(type, &question.qtype)) {
+    if (type != NULL && !rrtype_from_text(type, &question.qtype)) {
         fprintf(errors, "%s: expected a type such as A, AAAA, TXT or TYPE65\n", type);
         return EXIT_USAGE;
     }

@@ -458,7 +458,8 @@ def test_a_new_generation_proves_everything_itself(start, upstream):
     program.ask("resumed.test")
     assert any(c.resumed for c in upstream.connections)
     seen = len(upstream.connections)
-    program.write_config({**program.config, "upstream up": {**program.config["upstream up"], "pin": f"{upstream.certificate.pin}, {OTHER_PIN}"}})
+    group = {**program.config["upstream up"], "pin": [upstream.certificate.pin, OTHER_PIN]}
+    program.write_config({**program.config, "upstream up": group})
     wait_until(lambda: len(upstream.connections) > seen, 10, "the new generation's connection")
     assert upstream.connections[seen].offered_ticket() is None and not upstream.connections[seen].resumed
     assert right(program.ask("after.test"), "after.test")

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import serialization
 from harness import client, wire
 from harness.certificates import Certificate, new_key, pin_of, self_signed
 from harness.fake import DOT_PORT, FakeServer
-from harness.program import DNS_PORT, Nodedot, port_open
+from harness.program import DNS_PORT, Nodedot
 from harness.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("identity-matrix")  # the servers and programs are made once

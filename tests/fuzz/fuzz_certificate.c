@@ -29,6 +29,9 @@ static void check(const struct certificate *c, const uint8_t *data, size_t size)
         abort();
     san_has_name(c, "www.dns.example");
     san_has_name(c, "192.0.2.1");
+    for (size_t i = 0; i < 8 && san_name(c, i, text, sizeof(text)); i++)
+        if (strlen(text) >= sizeof(text) || strpbrk(text, " \n;[]") != NULL) /* it is written into a configuration */
+            abort();
 }
 
 static bool always(const struct certificate *child, const struct certificate *issuer)

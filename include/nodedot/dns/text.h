@@ -14,21 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "TYPE65535" or a mnemonic, and NUL. */
-#define TEXT_TYPE 16
-/* "RCODE4095" or a mnemonic, and NUL. */
-#define TEXT_RCODE 16
 /* Room for a record whatever it holds: a list of SVCB keys takes up to 8 characters an octet, all else less. */
 #define TEXT_RECORD (8 * 65536 + 2048)
-
-/* Writes "AAAA", or "TYPE65280" for a type without a name, to out of TEXT_TYPE octets, and returns out. */
-const char *text_type(uint16_t type, char *out);
-
-/* Reads a type's name or "TYPE65280", in any case. False for anything else. */
-bool text_type_parse(const char *text, uint16_t *type);
-
-/* Writes "NXDOMAIN" or "RCODE11" to out of TEXT_RCODE octets, and returns out. */
-const char *text_rcode(uint16_t rcode, char *out);
 
 /* Writes the record at w, a cursor on its message, as "OWNER TTL CLASS TYPE RDATA" with tabs between, and moves behind
  * it. *type is the record's. False: the record runs past the message's end or has a broken owner, or capacity

@@ -4,8 +4,9 @@
  * is padded like the daemon's. A plain one is asked over UDP, again each second, and over TCP where the answer is
  * truncated or force-tcp is set. The answer must match in ID and question and be well-formed.
  * Life:   fill in the first members; online_ask() asks all of them at the same time and returns when each has its
- *         outcome; online_release() each.
- * Memory: about 180 KiB for each while it is asked, 64 KiB for its answer until it is released.
+ *         outcome.
+ * Memory: ONLINE_IN octets for each, which the caller gives and the answer stays in, and a TLS connection's (tls.h) while
+ *         it is asked.
  */
 #ifndef NODEDOT_FORWARD_ONLINE_H
 #define NODEDOT_FORWARD_ONLINE_H
@@ -17,6 +18,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* A message of full length with its length prefix. */
+#define ONLINE_IN (2 + MESSAGE_MAX_OCTETS)
 
 enum online_outcome {
     ONLINE_UNREACHABLE, /* no connection, no handshake, or nobody answers datagrams */
@@ -32,6 +36,7 @@ struct online {
     const struct upstream_config *upstream;
     const struct endpoint *address;
     struct tls_trust *trust; /* of identity_trust(); NULL for a plain upstream */
+    uint8_t *in;             /* ONLINE_IN octets */
     /* What came of it. */
     enum online_outcome outcome;
     char reason[TLS_ERROR];          /* why there is no answer, or what is doubtful: "" */
@@ -40,7 +45,7 @@ struct online {
     const char *over;                /* "TLS", "UDP", "TCP" */
     uint32_t connected_us;           /* from the beginning until the connection, and its handshake, were done */
     uint32_t answered_us;            /* from the asking until the answer */
-    const uint8_t *answer;           /* the message, NULL without an answer */
+    const uint8_t *answer;           /* the message, in "in"; NULL: none */
     size_t answer_size;
     struct answer_info info;
     /* Its own. */
@@ -51,14 +56,10 @@ struct online {
     uint64_t began_us, asked_us, deadline_ms, again_ms;
     uint16_t id;
     bool without_edns;
-    uint8_t *in;
     size_t in_used;
 };
 
 /* Asks. Each has its outcome timeout_ms from now at the latest. The others' members are set here. */
 void online_ask(struct online *asks, size_t count, const struct question *question, uint32_t timeout_ms);
-
-/* Gives the answer's memory back. */
-void online_release(struct online *ask);
 
 #endif
