@@ -72,7 +72,10 @@ void upstream_note(struct upstream *upstream)
 
 uint32_t upstream_recovered_s(const struct upstream *upstream)
 {
-    return upstream->recovered_s;
+    uint64_t changed_s = atomic_load_explicit(&upstream->status->fallback_since_ms, memory_order_relaxed) / 1000;
+
+    return upstream->fallback != NULL && changed_s > upstream->recovered_s ? (uint32_t)changed_s
+                                                                           : upstream->recovered_s;
 }
 
 /* Ends the flights that wait for a connection of a group without hope. */

@@ -236,7 +236,10 @@ static void end_flight(struct query_engine *engine, const struct flight *flight)
 /* Remembers that the flight's question failed, or in a stale answer that its refresh did. */
 static void note_failure(struct query_engine *engine, const struct flight *flight, const struct cache_key *key)
 {
-    cache_store_failure(engine->cache, key, upstream_recovered_s(flight->upstream), clock_seconds());
+    const struct zone_config *zone = flight->zone; /* whose upstream counts, though its fallback may have been asked */
+
+    cache_store_failure(engine->cache, key, upstream_recovered_s(&engine->forward.upstreams[zone->upstream]),
+                        clock_seconds());
 }
 
 static struct query *take_waiting(struct flight *flight)

@@ -14,6 +14,7 @@ the last address is never given up         test_after_a_black_hole_service_is_ba
 hedging at the 95th percentile             test_a_late_answer_is_asked_of_a_second_address, test_a_late_datagram_is_hedged_too
 ... only where there is a second           test_one_address_alone_is_never_hedged
 ... the budget is 5 %                      test_hedges_stay_within_their_budget
+... counted where it happens               test_what_happens_at_an_address_is_counted_there
 ... the first valid answer wins            test_a_failure_does_not_win_over_an_answer_that_is_on_its_way
 a hung upstream is left within 1 s         test_an_address_that_hangs_is_left_under_each_policy, test_real_servers_...[hung]
 ... a slow name is no hung upstream        test_a_name_that_is_slow_everywhere_takes_no_address_out
@@ -35,11 +36,13 @@ back: fresh within 2 s                     test_an_upstream_that_comes_back_serv
 a network change heals                     test_a_network_that_changes_heals
 """
 
+import contextlib
 import itertools
 import os
 import re
 import signal
 import time
+import urllib.request
 
 import pytest
 
@@ -165,10 +168,10 @@ def test_ordered_asks_the_first_that_serves(start, pair):
     assert len(names_of(second)) <= before + 2
 
 
-@pytest.mark.parametrize("policy", ["fastest", "round-robin", "ordered"])
-def test_an_address_that_hangs_is_left_under_each_policy(start, pair, policy):
+@pytest.mark.parametrize("policy, workers", [("fastest", 1), ("fastest", 2), ("round-robin", 1), ("ordered", 1)])
+def test_an_address_that_hangs_is_left_under_each_policy(start, pair, policy, workers):
     """It accepts, shakes hands, takes queries and answers none. Then it goes on, and is asked again."""
-    program = start(*pair, up={"policy": policy})
+    program = start(*pair, up={"policy": policy}, server={"workers": workers})
     with program.load(200) as load:
         time.sleep(0.7)
         pair[0].mode = "stall-answers"
@@ -179,7 +182,7 @@ def test_an_address_that_hangs_is_left_under_each_policy(start, pair, policy):
         pair[0].mode = "serve"
         wait_until(lambda: len(names_of(pair[0])) > asked + 3, 15, "the address to be asked again")
     assert not load.lost and not load.wrong
-    assert left <= 5, "nothing but a probe is sent to an address that hangs"
+    assert left <= 5 * workers, "nothing but a probe is sent to an address that hangs"
     program.wait_log(f"answers nothing and is left.*address={re.escape(pair[0].address)}")
     assert max(load.latencies) < WORST_S and load.percentile(0.99) < 0.5
     counters = program.counters()
@@ -260,6 +263,32 @@ def test_a_name_that_is_slow_everywhere_takes_no_address_out(start, pair):
     assert {a: row[3] for a, row in rows(program).items()} == failures
     assert after["upstream_connects_total"] == before["upstream_connects_total"]
     assert after["hedges_total"] - before["hedges_total"] <= 12
+
+
+def test_what_happens_at_an_address_is_counted_there(start, pair, make_config):
+    config = make_config(*pair, up={"policy": "ordered"})
+    host = config["server"]["listen"].rpartition(":")[0]
+    config["metrics"] = {"listen": f"{host}:9553"}
+    program = start(config=config)
+    warm_up(program)
+    pair[0].behave("late.test", behaviours.drop())
+    assert right(program.ask("late.test"), "late.test")
+    with urllib.request.urlopen(f"http://{host}:9553/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+
+    def value(name, server, more=""):
+        where = re.escape(server.options()["address"])
+        found = re.search(rf'(?m)^nodedot_{name}{{[^}}]*address="{where}"[^}}]*{more}[^}}]*}} (\S+)$', text)
+        return float(found[1]) if found else None
+
+    first, second = pair
+    assert value("upstream_hedges_total", second) >= 1 and value("upstream_hedges_total", first) == 0
+    assert value("upstream_queries_total", first) >= 61
+    assert value("upstream_request_duration_seconds_count", first) >= 60
+    assert value("upstream_connections", first) >= 1 and value("upstream_connects_total", first) >= 1
+    assert value("upstream_handshakes_total", first, 'type="full"') >= 1
+    padded = [q for q in list(first.queries) if q.name]
+    assert value("upstream_padding_bytes_total", first) >= sum(len(q.options[wire.PADDING]) for q in padded) > 0
 
 
 # Half-open connections --------------------------------------------------------------------------------------------------------
@@ -346,6 +375,16 @@ def test_a_fallback_serves_while_nobody_else_does(start, upstream, make_upstream
     assert len(re.findall("fallback serves", program.log())) == 1
 
 
+def test_what_failed_before_the_fallback_served_is_asked_of_it(start, upstream, make_upstream):
+    other = make_upstream()
+    upstream.behave("failed.test", behaviours.drop())
+    program = fall_back(start, upstream, other, limits={"timeout": 2500})
+    assert program.ask("failed.test").rcode() == wire.SERVFAIL
+    die(upstream)
+    assert right(program.ask("waits.test"), "waits.test")
+    assert right(program.ask("failed.test"), "failed.test"), "the failure is remembered for 5 s, but void"
+
+
 def test_a_plain_upstream_may_have_a_fallback_too(start, upstream, make_upstream):
     other = make_upstream()
     program = fall_back(start, upstream, other, auth="plain")
@@ -357,15 +396,17 @@ def test_a_plain_upstream_may_have_a_fallback_too(start, upstream, make_upstream
     assert right(program.ask("after.test"), "after.test") and upstream.asked("after.test")
 
 
-def test_what_waits_for_a_hung_upstream_goes_to_the_fallback(start, upstream, make_upstream):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_waits_for_a_hung_upstream_goes_to_the_fallback(start, upstream, make_upstream, workers):
     other = make_upstream()
-    program = fall_back(start, upstream, other)
+    program = fall_back(start, upstream, other, server={"workers": workers})
     warm_up(program, 5)
     upstream.mode = "stall-answers"
-    with program.udp() as udp:
-        for i in range(20):
-            udp.send(wire.query(f"wait{i}.test", id=i))
-        for _ in range(20):
+    with contextlib.ExitStack() as stack:  # from many ports, so that each worker has its part
+        clients = [stack.enter_context(program.udp()) for _ in range(20)]
+        for i, udp in enumerate(clients):
+            udp.send(wire.query(f"wait{i}.test"))
+        for udp in clients:
             assert udp.receive(3.8)[3] & 15 == wire.NOERROR
     assert len(names_of(other)) == 20
     began = time.monotonic()

@@ -1131,6 +1131,32 @@ static void an_upstream_query_is_written(void **state)
     assert_int_equal(query.flags, MESSAGE_RD | MESSAGE_AD);
 }
 
+static void the_padding_of_an_upstream_query_is_told(void **state)
+{
+    struct question question = {.qtype = TYPE_A, .qclass = CLASS_IN};
+    uint8_t out[MESSAGE_QUERY_MAX];
+    char text[128];
+
+    (void)state;
+    for (size_t length = 1; length < 120; length++) {
+        struct query_style padded = {.keepalive = true, .padding_block = EDNS_PADDING_BLOCK, .edns = true};
+        struct query_style bare = {.keepalive = true, .edns = true};
+        size_t header = 4; /* of the option */
+
+        memset(text, 'a', sizeof(text));
+        if (length > 61)
+            text[60] = '.';
+        text[length] = '\0';
+        assert_true(name_from_text(text, &question.qname));
+        size_t more = query_write(out, sizeof(out), &question, &padded);
+        more -= query_write(out, sizeof(out), &question, &bare);
+        assert_int_equal(query_padding(&question, &padded), more - header);
+        assert_int_equal(query_padding(&question, &bare), 0);
+        padded.edns = false;
+        assert_int_equal(query_padding(&question, &padded), 0);
+    }
+}
+
 static void an_upstream_query_of_the_longest_name_fits_and_less_room_is_refused(void **state)
 {
     struct question question = {.qtype = TYPE_A, .qclass = CLASS_IN};
@@ -1222,6 +1248,7 @@ int main(void)
         cmocka_unit_test(an_error_without_question_and_edns_is_a_header),
         cmocka_unit_test(the_longest_error_fits),
         cmocka_unit_test(an_upstream_query_is_written),
+        cmocka_unit_test(the_padding_of_an_upstream_query_is_told),
         cmocka_unit_test(an_upstream_query_of_the_longest_name_fits_and_less_room_is_refused),
         cmocka_unit_test(questions_are_equal_in_all_three_parts),
     };

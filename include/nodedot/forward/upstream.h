@@ -163,8 +163,8 @@ bool upstream_is_hopeless(const struct upstream *upstream);
 /* An address failed, answered or changed its identity: notes when the group falls silent, and when it answers again. */
 void upstream_note(struct upstream *upstream);
 
-/* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers"; 0: never.
- * A failure that was remembered before says nothing any more. */
+/* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers", or its
+ * fallback began to serve or ended; 0: never. A failure that was remembered before says nothing any more. */
 uint32_t upstream_recovered_s(const struct upstream *upstream);
 
 #endif
