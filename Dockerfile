@@ -1,4 +1,5 @@
-# The image holds one static program and the CA certificates. `make image` builds it.
+# The image holds one static program, the CA certificates, and the list of what both were made from (SPDX). `make image`
+# builds it.
 #
 # Another platform: `make image PLATFORM=linux/arm64`, which is `--platform linux/arm64` of docker or buildah. Both
 # stages then run as that platform, by the kernel's emulation (binfmt_misc with QEMU) where the machine is another.
@@ -11,8 +12,10 @@ COPY scripts/install-dependencies scripts/
 RUN scripts/install-dependencies build
 COPY . .
 ARG VERSION=unknown
-RUN make VERSION="$VERSION" && \
+ARG CREATED=
+RUN CREATED="$CREATED" make VERSION="$VERSION" sbom && \
     install -D -m 755 build/nodedot /image/nodedot && \
+    install -D -m 644 build/sbom.spdx.json /image/usr/share/doc/nodedot/sbom.spdx.json && \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
 
 FROM scratch

@@ -130,7 +130,7 @@ $(BUILD)/nodedot: $(BUILD)/nodedot.debug
 # passes over undefined symbols.)
 $(BUILD)/nodedot.debug: $(MAIN) $(LIBRARY)
 	$(call say,LINK,$@)
-	$(Q)$(LINK) $(LINK_MODE) -o $@ $^ $(LIBS) 2>$@.log || { cat $@.log >&2; exit 1; }
+	$(Q)$(LINK) $(LINK_MODE) -Wl,-Map=$@.map -o $@ $^ $(LIBS) 2>$@.log || { cat $@.log >&2; exit 1; }
 	$(Q)grep -vE 'getaddrinfo|: in function ' $@.log >&2 || true
 
 $(LIBRARY): $(filter-out $(MAIN),$(OBJECTS)) $(BUILD)/sources
@@ -278,18 +278,22 @@ objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o) $(
 
 # ---- Deliver ---------------------------------------------------------------------------------------------------------
 
-.PHONY: man image dist install uninstall clean
+.PHONY: man image dist sbom install uninstall clean
 man: all $(BUILD)/reference ## write the manual pages nodedot(8) and nodedot.ini(5) into build/man
 	@scripts/manual $(BUILD)/reference $(BUILD)/nodedot $(BUILD)/man
 
 image: ## build the container image localhost/nodedot:dev and build/image.tar
 	@scripts/image '$(IMAGE)' '$(VERSION)' '$(PLATFORM)'
 
+sbom: all ## list what is in the static program, as SPDX: build/sbom.spdx.json (the image holds its own)
+	$(Q)scripts/sbom $(BUILD)/nodedot $(BUILD)/nodedot.debug.map '$(VERSION)' >$(BUILD)/sbom.part
+	$(Q)mv $(BUILD)/sbom.part $(BUILD)/sbom.spdx.json
+
 install: all man ## install into PREFIX (/usr/local), below DESTDIR
 	install -D -m 755 $(BUILD)/nodedot "$(DESTDIR)$(PREFIX)/bin/nodedot"
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" $(BUILD)/man/nodedot.8
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man5" $(BUILD)/man/nodedot.ini.5
-	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md LICENSE docs/metrics.md
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md SECURITY.md LICENSE docs/metrics.md
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/examples" examples/*
 
 uninstall: ## remove what install put there
