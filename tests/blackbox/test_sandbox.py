@@ -204,3 +204,40 @@ def test_a_crash_of_the_supervisor_leaves_no_core_dump(nodedot):
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, signal.SIGXCPU)  # not CLD_DUMPED
     nodedot.process.wait(5)
+
+
+# Status socket --------------------------------------------------------------------------------------------------------------
+
+ASK = """
+import mmap, socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.settimeout(5)
+    s.connect("\\0nodedot/" + sys.argv[1])
+    _, descriptors, _, _ = socket.recv_fds(s, 1, 4)
+    print(len(descriptors))
+    for fd in descriptors:
+        mmap.mmap(fd, 4096, prot=mmap.PROT_READ)
+        for attempt in (
+            lambda: mmap.mmap(fd, 4096),
+            lambda: open(f"/proc/self/fd/{fd}", "r+b", buffering=0).write(b"x"),
+            lambda: open(f"/proc/self/fd/{fd}", "r+b", buffering=0).truncate(0),
+        ):
+            try:
+                attempt()
+                print("written")
+            except OSError:
+                pass
+"""
+
+
+def ask_for_status_page(program, user):
+    """How many descriptors whoever connects as this user is given, and whether one can be written to."""
+    command = [sys.executable, "-c", ASK, program.config["server"]["listen"]]
+    done = subprocess.run(command, user=user, group=user, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_status_page_is_for_root_and_can_only_be_read(nodedot):
+    assert ask_for_status_page(nodedot, 0) == ["1"]
+    assert ask_for_status_page(nodedot, NOBODY) == ["0"]
+    assert nodedot.ask("after.test").rcode() == wire.NOERROR
