@@ -7,6 +7,8 @@
 #define OCTAVE_MAX 22
 /* The percentile is looked up anew after so many samples: it moves slowly, and each look takes all buckets. */
 #define REFRESH_SAMPLES 16
+/* RFC 6298 section 2: a sample's part in SRTT is one of so many. */
+#define SMOOTH_SAMPLES 8
 /* RFC 6298 section 2: K in "RTO = SRTT + K * RTTVAR". */
 #define VARIANCES 4
 
@@ -54,8 +56,11 @@ static void halve(struct latency *latency)
     }
 }
 
+/* The first samples weigh the same, or the very first, which often falls into the rush of a start, would keep an address
+ * out of use for long. */
 static void smooth(struct latency *latency, uint32_t us)
 {
+    uint64_t weight = latency->count < SMOOTH_SAMPLES ? latency->count + 1 : SMOOTH_SAMPLES;
     uint32_t apart;
 
     if (latency->smoothed_us == 0) {
@@ -65,7 +70,7 @@ static void smooth(struct latency *latency, uint32_t us)
     }
     apart = us > latency->smoothed_us ? us - latency->smoothed_us : latency->smoothed_us - us;
     latency->variance_us = latency->variance_us / 4 * 3 + apart / 4;
-    latency->smoothed_us = (uint32_t)(((uint64_t)latency->smoothed_us * 7 + us) / 8);
+    latency->smoothed_us = (uint32_t)((latency->smoothed_us * (weight - 1) + us) / weight);
 }
 
 void latency_add(struct latency *latency, uint64_t us)
@@ -92,5 +97,7 @@ uint32_t latency_usual_us(const struct latency *latency)
 
 uint32_t latency_expected_us(const struct latency *latency)
 {
+    if (latency->count < LATENCY_SAMPLES_FEW)
+        return 0;
     return latency->smoothed_us + latency->variance_us;
 }

@@ -13,7 +13,7 @@
 /* A group that has been unusable for so long fails queries at once: a restart of the upstream takes less, an outage
  * more. */
 #define UPSTREAM_PATIENCE_MS 2000
-/* One query in so many goes to a random good address, so that their round-trip times stay known. */
+/* One query in so many goes to another good address than the best, so that their round-trip times stay known. */
 #define EXPLORE_ONE_IN 64
 
 /* Ranks of addresses for one more asking, added up: what it says that it comes after those of which it is not true. */
@@ -115,11 +115,11 @@ static struct candidate candidate_of(const struct flight *flight, const struct a
     return candidate;
 }
 
-/* A random address, if it works. One that was not needed for long has no connection: it gets one, and is asked the next
- * time. */
-static struct address *explore(struct upstream *upstream, const struct candidate *candidates)
+/* A random address other than the best, if it works. One that was not needed for long has no connection: it gets one, and
+ * is asked the next time. */
+static struct address *explore(struct upstream *upstream, const struct candidate *candidates, size_t best)
 {
-    uint32_t which = random_below((uint32_t)upstream->address_count);
+    size_t which = (best + 1 + random_below((uint32_t)upstream->address_count - 1)) % upstream->address_count;
 
     if (candidates[which].rank == RANK_NO_STREAM)
         address_open_stream(&upstream->addresses[which]);
@@ -136,13 +136,13 @@ struct address *upstream_choose(const struct flight *flight)
 
     for (size_t i = 0; i < upstream->address_count; i++)
         candidates[i] = candidate_of(flight, &upstream->addresses[i]);
+    which = choice_make(policy, candidates, upstream->address_count, upstream->turn);
+    if (which == CHOICE_NONE)
+        return NULL;
     if (policy == POLICY_FASTEST && upstream->address_count > 1 && flight->asks == 0 &&
         random_below(EXPLORE_ONE_IN) == 0)
-        explored = explore(upstream, candidates);
-    if (explored != NULL)
-        return explored;
-    which = choice_make(policy, candidates, upstream->address_count, upstream->turn);
-    return which == CHOICE_NONE ? NULL : &upstream->addresses[which];
+        explored = explore(upstream, candidates, which);
+    return explored != NULL ? explored : &upstream->addresses[which];
 }
 
 /* Flights that wait for a connection of this address go to one that looks better, or on waiting here. */

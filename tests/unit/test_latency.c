@@ -35,17 +35,34 @@ static void the_first_sample_sets_time_and_half_of_it_as_variance(void **state)
     latency_add(&latency, 1000);
     assert_int_equal(latency.smoothed_us, 1000);
     assert_int_equal(latency.variance_us, 500);
-    assert_int_equal(latency_expected_us(&latency), 1500);
     assert_int_equal(latency_usual_us(&latency), 3000); /* RFC 6298: SRTT + 4 * RTTVAR */
 }
 
-static void the_next_samples_move_it_by_an_eighth_and_a_quarter(void **state)
+static void the_first_samples_weigh_the_same_and_the_next_ones_an_eighth(void **state)
+{
+    (void)state;
+    latency_add(&latency, 80000);
+    add_many(8000, 7);
+    assert_in_range(latency.smoothed_us, 16990, 17000); /* the mean of eight */
+    latency_add(&latency, 97000);
+    assert_in_range(latency.smoothed_us, 26990, 27000);
+}
+
+static void the_variance_moves_by_a_quarter(void **state)
 {
     (void)state;
     latency_add(&latency, 8000);
     latency_add(&latency, 16000);
-    assert_int_equal(latency.smoothed_us, 9000);
     assert_int_equal(latency.variance_us, 4000 / 4 * 3 + 8000 / 4);
+}
+
+static void few_samples_do_not_compare(void **state)
+{
+    (void)state;
+    add_many(1000, LATENCY_SAMPLES_FEW - 1);
+    assert_int_equal(latency_expected_us(&latency), 0);
+    latency_add(&latency, 1000);
+    assert_in_range(latency_expected_us(&latency), 1000, 1500);
 }
 
 static void a_steady_time_ends_with_hardly_any_variance(void **state)
@@ -132,7 +149,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_was_never_measured_is_unknown, set_up),
         cmocka_unit_test_setup(the_first_sample_sets_time_and_half_of_it_as_variance, set_up),
-        cmocka_unit_test_setup(the_next_samples_move_it_by_an_eighth_and_a_quarter, set_up),
+        cmocka_unit_test_setup(the_first_samples_weigh_the_same_and_the_next_ones_an_eighth, set_up),
+        cmocka_unit_test_setup(the_variance_moves_by_a_quarter, set_up),
+        cmocka_unit_test_setup(few_samples_do_not_compare, set_up),
         cmocka_unit_test_setup(a_steady_time_ends_with_hardly_any_variance, set_up),
         cmocka_unit_test_setup(the_percentile_is_within_a_quarter_of_the_truth, set_up),
         cmocka_unit_test_setup(five_of_a_hundred_slow_answers_do_not_count_as_usual_but_ten_do, set_up),

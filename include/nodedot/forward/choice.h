@@ -4,7 +4,7 @@
  * of the best rank,
  *   fastest      takes the one whose answer is expected first. Those within a band above it are its equals, and the one
  *                with the fewest queries out wins: two addresses of one resolver differ by noise, and share the load.
- *                One that was never measured is an equal, so that it is;
+ *                One that was hardly measured is an equal, so that it is;
  *   round-robin  takes the next in turn;
  *   ordered      takes the first.
  */
@@ -24,7 +24,7 @@
 
 struct candidate {
     uint8_t rank;         /* lower is better; CHOICE_NEVER */
-    uint32_t expected_us; /* 0: never measured */
+    uint32_t expected_us; /* 0: hardly measured */
     unsigned outstanding; /* queries out there */
 };
 

@@ -1,8 +1,9 @@
 /* latency.h - how long one address takes to answer, as one thread sees it.
  *
  * Two views of the same samples: a smoothed round-trip time with its variance, which follows changes (RFC 6298 section
- * 2), and a distribution, which knows what is usual: its buckets are a quarter of an octave wide (64 us to 8.4 s), and
- * all are halved when LATENCY_SAMPLES_MAX are in, so that old samples fade.
+ * 2, but that its first samples weigh the same), and a distribution, which knows what is usual: its buckets are a
+ * quarter of an octave wide (64 us to 8.4 s), and all are halved when LATENCY_SAMPLES_MAX are in, so that old samples
+ * fade.
  * Units:  microseconds.
  * Memory: fixed; zero bytes are a good start. Shared: by nobody.
  */
@@ -15,6 +16,8 @@
 #define LATENCY_BUCKETS 69
 /* The distribution speaks of the last 512 to 1024 answers: some seconds under load, an hour of an idle node. */
 #define LATENCY_SAMPLES_MAX 1024
+/* Fewer than these say nothing: what was measured once is no worse than what was measured often. */
+#define LATENCY_SAMPLES_FEW 4
 /* Below this many samples a 95th percentile is just the largest of them. */
 #define LATENCY_SAMPLES_MIN 20
 /* An address that was never measured is taken to be this slow: a recursive resolver's time for a name it must ask for. */
@@ -34,7 +37,7 @@ void latency_add(struct latency *latency, uint64_t us);
  * With few samples it is guessed as RFC 6298 guesses its time-out. */
 uint32_t latency_usual_us(const struct latency *latency);
 
-/* What to expect of the next answer, to compare addresses by; 0: never measured. */
+/* What to expect of the next answer, to compare addresses by; 0: there are fewer than LATENCY_SAMPLES_FEW samples. */
 uint32_t latency_expected_us(const struct latency *latency);
 
 #endif
