@@ -14,8 +14,9 @@ STATIC ?= $(if $(SANITIZE),0,1)
 V ?= 0
 # make run: the configuration; empty: a demonstration with Unbound as upstream
 CONFIG ?=
-# make fuzz: time for each target
+# make fuzz: time for each target, and what makes the inputs: libfuzzer or afl (AFL++)
 SECONDS ?= 60
+ENGINE ?= libfuzzer
 # make soak: how long, and more options of tests/soak/soak.py
 MINUTES ?= 2
 SOAK ?=
@@ -66,6 +67,8 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/
 # Those whose threads share memory, for ThreadSanitizer.
 THREAD_TESTS := admission cache query_log query_ring quota ring_model
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+# Each fuzz target's seeds, played without a fuzzer.
+REPLAYS    := $(FUZZERS:$(BUILD)/fuzz/fuzz_%=$(BUILD)/unit/replay_%)
 
 # A unit test is linked with the library, which gives it what it does not define itself. One whose fakes clash with that
 # names the sources it wants instead (test_thing_SOURCES := src/node/thing.c), and options for the linker
@@ -193,11 +196,16 @@ sanitize-threads: ## run the tests of what threads share with ThreadSanitizer
 thread-tests: $(THREAD_TESTS:%=$(BUILD)/unit/test_%)
 	@ONLY='$(THREAD_TESTS)' $$(setarch -R true 2>/dev/null && echo setarch -R) scripts/run-tests $(BUILD) unit
 
-unit-tests: $(UNIT_TESTS)
+unit-tests: $(UNIT_TESTS) $(REPLAYS)
 
 unit_test_parts = $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_WITH)) \
 	$(or $(patsubst %.c,$(BUILD)/obj/%.o,$($(1)_SOURCES)),$(LIBRARY))
 .SECONDEXPANSION:
+$(BUILD)/unit/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $$(call unit_test_parts,fuzz_$$*)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) $(if $(SANITIZE),$(LINK_MODE),-pie) $(fuzz_$*_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(call unit_test_parts,$$*)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
@@ -222,10 +230,14 @@ cluster-test: image ## install the chart with the built image on a real cluster 
 # ---- Fuzz and measure ------------------------------------------------------------------------------------------------
 
 .PHONY: fuzz fuzzers soak bench
-fuzz: ## run every fuzz target for SECONDS (60) each; finds go to build/fuzz/crashes
-	@scripts/install-dependencies build fuzz
-	+$(MAKE_QUIETLY) CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=build/fuzz OPTIMIZE='-O1 -g' fuzzers
-	@scripts/fuzz build/fuzz $(SECONDS)
+FUZZ_libfuzzer := CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=build/fuzz
+FUZZ_afl       := CC=afl-clang-fast SANITIZE=address,undefined BUILD=build/fuzz-afl
+FUZZ_BUILD      = $(patsubst BUILD=%,%,$(filter BUILD=%,$(FUZZ_$(ENGINE))))
+fuzz: ## run every fuzz target for SECONDS (60) each, ENGINE=libfuzzer|afl; finds go to build/fuzz/crashes
+	$(if $(FUZZ_$(ENGINE)),,$(error no ENGINE $(ENGINE): there are libfuzzer and afl))
+	@scripts/install-dependencies build fuzz $(filter afl,$(ENGINE))
+	+$(Q)AFL_QUIET=1 $(MAKE) --no-print-directory $(FUZZ_$(ENGINE)) OPTIMIZE='-O1 -g' fuzzers
+	@scripts/fuzz $(FUZZ_BUILD) $(SECONDS) $(ENGINE)
 
 soak: ## random faults against random load for MINUTES (2); nothing may be lost, nothing may grow
 	@scripts/install-dependencies build test
@@ -237,7 +249,7 @@ fuzzers: $(FUZZERS)
 $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $$(call unit_test_parts,$$*)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(LINK) -fsanitize=fuzzer,address,undefined $($*_LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(LINK) -fsanitize=fuzzer -fsanitize=address,undefined $($*_LDFLAGS) -o $@ $^ $(LIBS)
 
 bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 	@scripts/install-dependencies build bench
@@ -274,7 +286,8 @@ screenshot: ## draw the dashboard of two busy nodes into docs/dashboard.png
 	+$(MAKE_QUIETLY) all
 	@scripts/monitoring-test $(BUILD)/nodedot docs/dashboard.png
 
-objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o) $(SIMULATION:%.c=$(BUILD)/obj/%.o)
+objects: $(OBJECTS) $(UNIT_TESTS:$(BUILD)/unit/%=$(BUILD)/obj/tests/unit/%.o) $(SIMULATION:%.c=$(BUILD)/obj/%.o) \
+	$(FUZZERS:$(BUILD)/fuzz/%=$(BUILD)/obj/tests/fuzz/%.o) $(BUILD)/obj/tests/fuzz/replay.o
 
 # ---- Deliver ---------------------------------------------------------------------------------------------------------
 
