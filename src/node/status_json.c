@@ -103,7 +103,9 @@ static void put_time(struct json *j, const char *key, int64_t seconds)
 /* A moment of clock_ms(), 0: never. */
 static void put_moment(struct json *j, const char *key, uint64_t moment_ms)
 {
-    put_time(j, key, moment_ms != 0 ? (j->wall_ms - ((int64_t)j->now_ms - (int64_t)moment_ms)) / 1000 : 0);
+    uint64_t wall_ms = (uint64_t)j->wall_ms - (j->now_ms - moment_ms); /* any number may stand there: it wraps around */
+
+    put_time(j, key, moment_ms != 0 ? (int64_t)wall_ms / 1000 : 0);
 }
 
 /* ---- the daemon ---- */
@@ -181,7 +183,7 @@ static void put_identity(struct json *j, const struct address_status *row, uint3
     put_moment(j, "last_validation_at", atomic_load(&row->validated_ms));
     put_time(j, "certificate_expires_at", atomic_load(&row->not_after));
     open_member(j, "pins_matched", '['); /* numbers of pins, in the order of the configuration, from 1 */
-    for (uint32_t i = 0; i < pin_count && proved; i++) {
+    for (uint32_t i = 0; i < pin_count && i < CONFIG_PINS && proved; i++) {
         if ((matched >> i & 1) != 0)
             put_number(j, NULL, i + 1);
     }

@@ -39,6 +39,17 @@ static void put(const struct table *t, enum colour colour, int width, const char
     fprintf(t->out, "%s%-*s%s", code, width, text, *code != '\0' ? "\033[0m" : "");
 }
 
+/* A text of the page. Resolvers, which strangers talk to, can write to the page: nothing in it may move the cursor of a
+ * terminal. out has size octets, as text has. */
+static const char *printable(const char *text, char *out, size_t size)
+{
+    memcpy(out, text, size); /* it may change at any time */
+    out[size - 1] = '\0';
+    for (char *c = out; *c != '\0'; c++)
+        *c = *c >= ' ' && *c <= '~' ? *c : '?';
+    return out;
+}
+
 /* The age of a moment of clock_ms(), 0 meaning never. */
 static const char *age(const struct table *t, uint64_t moment_ms, char out[CELL])
 {
@@ -111,9 +122,9 @@ static void print_reloads(const struct table *t)
 static void print_head(const struct table *t)
 {
     bool ready = atomic_load(&t->page->ready) != 0;
-    char up[CELL];
+    char up[CELL], version[sizeof t->page->version];
 
-    fprintf(t->out, "nodedot %.*s, pid %" PRIu32 ", up %s\n", (int)sizeof t->page->version, t->page->version,
+    fprintf(t->out, "nodedot %s, pid %" PRIu32 ", up %s\n", printable(t->page->version, version, sizeof version),
             atomic_load(&t->page->supervisor_pid), age(t, atomic_load(&t->page->started_ms), up));
     fprintf(t->out, "generation %" PRIu64 ", pid %" PRIu32 ", ", atomic_load(&t->page->generation),
             atomic_load(&t->page->resolver_pid));
@@ -237,9 +248,8 @@ static void print_address(const struct table *t, uint32_t i)
     uint32_t rtt_us = atomic_load(&row->rtt_us);
     uint64_t queries = counted(t, i, offsetof(struct address_status, queries));
 
-    memcpy(upstream, row->upstream, sizeof upstream);
-    upstream[sizeof upstream - 1] = '\0';
-    fprintf(t->out, "%-*s %-*s ", t->name_width, upstream, t->address_width, endpoint_format(&row->endpoint, address));
+    fprintf(t->out, "%-*s %-*s ", t->name_width, printable(row->upstream, upstream, sizeof upstream), t->address_width,
+            endpoint_format(&row->endpoint, address));
     put_state(t, row);
     fprintf(t->out, "%-12s ", age(t, atomic_load(&row->since_ms), cell));
     fprintf(t->out, "%-12s ", age(t, atomic_load(&row->validated_ms), cell));
@@ -254,14 +264,14 @@ static void print_address(const struct table *t, uint32_t i)
 static void print_fallbacks(const struct table *t)
 {
     uint32_t count = atomic_load(&t->slot->upstream_count);
-    char since[CELL];
+    char since[CELL], name[CONFIG_NAME];
 
     for (uint32_t i = 0; i < count && i < CONFIG_UPSTREAMS; i++) {
         const struct upstream_status *upstream = &t->slot->upstreams[i];
 
         if (atomic_load(&upstream->fallback) == 0)
             continue;
-        fprintf(t->out, "%.*s: ", CONFIG_NAME, upstream->name);
+        fprintf(t->out, "%s: ", printable(upstream->name, name, sizeof name));
         put(t, YELLOW, 0, "its fallback serves");
         fprintf(t->out, ", since %s\n", age(t, atomic_load(&upstream->fallback_since_ms), since));
     }
