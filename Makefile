@@ -81,6 +81,8 @@ fuzz_resolver_WITH      := $(SIMULATION)
 # What it plays itself comes before what the library has of the same name.
 test_simulation_LDFLAGS := -Wl,-z,muldefs,--wrap=log_write,--wrap=calloc,--wrap=free
 fuzz_resolver_LDFLAGS   := $(test_simulation_LDFLAGS)
+fuzz_stream_WITH        := tests/simulation/loop.c tests/simulation/network.c
+fuzz_stream_LDFLAGS     := -Wl,-z,muldefs
 test_standing_LDFLAGS   := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
 
 # ---- Compiler and linker ---------------------------------------------------------------------------------------------
