@@ -51,7 +51,7 @@ class Prometheus:
         self.url = f"http://{address}:{PROMETHEUS_PORT}"
         scrapes = [{"targets": [f"{where}:{METRICS_PORT}"], "labels": {"instance": name}} for name, where in targets.items()]
         (directory / "prometheus.yml").write_text(json.dumps({  # JSON is YAML
-            "global": {"scrape_interval": f"{SCRAPE_S}s"},
+            "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
             "rule_files": [str(ROOT / "helm" / "nodedot" / "files" / "alerts.yaml")],
             "scrape_configs": [{"job_name": "nodedot", "static_configs": scrapes}],
         }))
