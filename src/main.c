@@ -89,8 +89,10 @@
  *  config/value.c           text to value and back
  *  config/options.c         the table of options
  *
+ *  dns/bailiwick.c          which records of an answer belong to the question?
  *  dns/message.c            DNS messages, read and written
  *  dns/text.c               records as people read them
+ *  dns/record.c             records in a message
  *  dns/edns.c               the OPT record
  *  dns/cookie.c             who asked before, and who forges an address?
  *  dns/mnemonic.c           the names of types and RCODEs

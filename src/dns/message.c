@@ -1,30 +1,14 @@
 #include "nodedot/dns/message.h"
 
-/* Types whose RDATA we look into, or that are no data; those that others need are in message.h. */
+#include "nodedot/dns/record.h"
+
 enum {
-    TYPE_MD = 3,
-    TYPE_MF = 4,
-    TYPE_MB = 7,
-    TYPE_MG = 8,
-    TYPE_MR = 9,
-    TYPE_MINFO = 14,
-    TYPE_RP = 17,
-    TYPE_AFSDB = 18,
-    TYPE_RT = 21,
-    TYPE_SIG = 24,
-    TYPE_PX = 26,
-    TYPE_NXT = 30,
-    TYPE_KX = 36,
-    TYPE_DNAME = 39,
-    TYPE_NSEC = 47,
     TYPE_META_FIRST = 128, /* RFC 6895 section 3.1: 128 to 255 are for questions and transactions, never data */
     TYPE_META_LAST = 255
 };
 
 enum {
     QUESTION_FIXED = 4, /* octets behind QNAME: TYPE, CLASS */
-    RECORD_FIXED = 10,  /* behind an owner: TYPE, CLASS, TTL, RDLENGTH */
-    SOA_NUMBERS = 20,   /* octets behind an SOA's names; the last four are MINIMUM */
     CLASS_ANY = 255
 };
 
@@ -50,49 +34,6 @@ static bool question_read(struct wire *w, struct question *out)
 bool question_equal(const struct question *a, const struct question *b)
 {
     return a->qtype == b->qtype && a->qclass == b->qclass && name_equal(&a->qname, &b->qname);
-}
-
-/* One record's frame. Offsets count from the message's start. */
-struct record {
-    size_t owner;
-    uint16_t type;
-    uint16_t class;
-    uint32_t ttl;
-    size_t body; /* CLASS, TTL, RDLENGTH and RDATA, the form that edns_read() takes */
-    size_t rdata;
-    uint16_t rdlength;
-};
-
-static size_t wire_offset(const struct wire *w)
-{
-    return (size_t)(w->at - w->start);
-}
-
-static bool record_read(struct wire *w, struct record *out)
-{
-    out->owner = wire_offset(w);
-    name_skip(w);
-    const uint8_t *fixed = wire_take(w, RECORD_FIXED);
-
-    if (fixed == NULL)
-        return false;
-    out->type = wire_get_u16(fixed);
-    out->class = wire_get_u16(fixed + 2);
-    out->ttl = wire_get_u32(fixed + 4);
-    out->rdlength = wire_get_u16(fixed + 8);
-    out->rdata = wire_offset(w);
-    out->body = out->rdata - RECORD_FIXED + 2;
-    return wire_take(w, out->rdlength) != NULL;
-}
-
-/* A cursor on a part of the record w has just passed. */
-static struct wire record_part(const struct wire *w, const struct record *record, size_t from)
-{
-    struct wire part = *w;
-
-    part.at = w->start + from;
-    part.end = w->start + record->rdata + record->rdlength;
-    return part;
 }
 
 /* Records that are about the message and not data: one OPT owned by the root (RFC 6891 section 6.1.1), one TSIG of
@@ -174,51 +115,12 @@ enum query_verdict query_parse(const uint8_t *message, size_t size, struct query
     return (out->flags & MESSAGE_RD) != 0 ? QUERY_OK : QUERY_REFUSED_NO_RD;
 }
 
-/* How the RDATA of a type that we know is built: octets, names, octets. The types of RFC 1035 may have their names
- * compressed; for the others RFC 3597 section 4 tells receivers to bear with it. */
-struct rdata_layout {
-    uint8_t before;
-    uint8_t names;
-    uint8_t after;
-    bool open; /* anything may follow */
-};
-
-static const struct rdata_layout layouts[] = {
-    [TYPE_A] = {.before = 4},
-    [TYPE_NS] = {.names = 1},
-    [TYPE_MD] = {.names = 1},
-    [TYPE_MF] = {.names = 1},
-    [TYPE_CNAME] = {.names = 1},
-    [TYPE_SOA] = {.names = 2, .after = SOA_NUMBERS},
-    [TYPE_MB] = {.names = 1},
-    [TYPE_MG] = {.names = 1},
-    [TYPE_MR] = {.names = 1},
-    [TYPE_PTR] = {.names = 1},
-    [TYPE_MINFO] = {.names = 2},
-    [TYPE_MX] = {.before = 2, .names = 1},
-    [TYPE_RP] = {.names = 2},
-    [TYPE_AFSDB] = {.before = 2, .names = 1},
-    [TYPE_RT] = {.before = 2, .names = 1},
-    [TYPE_SIG] = {.before = 18, .names = 1, .open = true},
-    [TYPE_PX] = {.before = 2, .names = 2},
-    [TYPE_AAAA] = {.before = 16},
-    [TYPE_NXT] = {.names = 1, .open = true},
-    [TYPE_SRV] = {.before = 6, .names = 1},
-    [TYPE_KX] = {.before = 2, .names = 1},
-    [TYPE_DNAME] = {.names = 1},
-    [TYPE_RRSIG] = {.before = 18, .names = 1, .open = true},
-    [TYPE_NSEC] = {.names = 1, .open = true},
-};
-
-/* Types that are not in the table are opaque. */
 static bool rdata_is_sane(struct wire *w, const struct record *record)
 {
-    if (record->type >= sizeof(layouts) / sizeof(layouts[0]))
-        return true;
-    const struct rdata_layout *layout = &layouts[record->type];
+    const struct rdata_layout *layout = rdata_layout_of(record->type);
     struct wire rdata = record_part(w, record, record->rdata);
 
-    if (layout->before == 0 && layout->names == 0)
+    if (layout == NULL)
         return true;
     wire_take(&rdata, layout->before);
     for (unsigned i = 0; i < layout->names; i++)

@@ -318,17 +318,27 @@ static struct cache_limits limits_of(const struct query_engine *engine, const st
 }
 
 static void store_answer(struct query_engine *engine, struct flight *flight, const struct cache_key *key,
-                         const uint8_t *message, const struct answer_info *info, const uint16_t *ttl_offsets)
+                         const struct bailiwick_answer *answer)
 {
+    const struct answer_info *info = answer->info;
     struct cache_limits limits = limits_of(engine, flight->zone);
     uint32_t now = clock_seconds();
 
     if (info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN)
         note_failure(engine, flight, key);
-    else if (cache_store(engine->cache, key, message, info, ttl_offsets, &limits, now))
+    else if (cache_store(engine->cache, key, answer->message, info, answer->ttl_offsets, &limits, now))
         metric_inc(engine->metrics, cache_stores_total);
     else
         cache_forgive(engine->cache, key);
+}
+
+/* Leaves out of an upstream's answer what does not belong to the question. */
+static void keep_bailiwick(struct query_engine *engine, struct bailiwick_answer *answer)
+{
+    unsigned dropped = bailiwick_keep(engine->bailiwick, answer);
+
+    if (dropped > 0)
+        metric_add(engine->metrics, upstream_foreign_total, dropped);
 }
 
 /* The upstream's own message, for an answer that the cache did not take. */
@@ -356,12 +366,15 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
 {
     struct query_engine *engine = owner;
     struct cache_key key = key_of_flight(engine, flight);
-    bool good = info->rcode == RCODE_NOERROR || info->rcode == RCODE_NXDOMAIN;
+    struct bailiwick_answer answer = {.message = message, .info = info, .ttl_offsets = ttl_offsets};
     struct query *query;
+    bool good;
 
     engine->trace.server = flight->server;
     end_flight(engine, flight);
-    store_answer(engine, flight, &key, message, info, ttl_offsets);
+    keep_bailiwick(engine, &answer);
+    good = answer.info->rcode == RCODE_NOERROR || answer.info->rcode == RCODE_NXDOMAIN;
+    store_answer(engine, flight, &key, &answer);
     while ((query = take_waiting(flight)) != NULL) {
         const struct client *client = &query->client;
         size_t capacity;
@@ -376,7 +389,7 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
             size = stored_answer(engine, client, &query->message, query->question, out, capacity, &hit,
                                  QUERY_FROM_UPSTREAM);
         else if (out != NULL)
-            size = direct_answer(engine, query, message, info, out, capacity);
+            size = direct_answer(engine, query, answer.message, answer.info, out, capacity);
         finish_query(engine, query, out, size);
     }
 }
@@ -741,7 +754,8 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
     engine->busiest = setup->busiest;
     engine->cache = cache_open(setup->cache);
     strcpy(error, "out of memory");
-    if (engine->cache == NULL ||
+    engine->bailiwick = bailiwick_create();
+    if (engine->cache == NULL || engine->bailiwick == NULL ||
         !pool_init(&engine->queries, (size_t)setup->config->in_flight + DISPLACED_MAX, sizeof(struct query)) ||
         !share_init(&engine->share, setup->config->in_flight, &setup->config->client_prefix))
         return false;
@@ -756,5 +770,6 @@ void query_engine_close(struct query_engine *engine)
     forward_close(&engine->forward);
     pool_reset(&engine->queries);
     share_reset(&engine->share);
+    bailiwick_destroy(engine->bailiwick);
     cache_close(engine->cache);
 }

@@ -98,6 +98,8 @@
       "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
     M(upstream_broken_total, COUNTER, "upstream_messages_dropped_total", "cause=\"malformed\"",                       \
       "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
+    M(upstream_foreign_total, COUNTER, "upstream_records_dropped_total", "",                                          \
+      "Records left out of upstreams' answers: they did not belong to the question")                                  \
     M(upstream_timeouts_total, COUNTER, "upstream_timeouts_total", "", "Queries given up without an upstream answer") \
     M(upstream_truncated_total, COUNTER, "upstream_truncated_total", "",                                              \
       "Answers of plain upstreams with TC, asked again over TCP")                                                     \

@@ -15,6 +15,7 @@
 #include "nodedot/base/pool.h"
 #include "nodedot/cache/cache.h"
 #include "nodedot/config/config.h"
+#include "nodedot/dns/bailiwick.h"
 #include "nodedot/forward/upstream.h"
 #include "nodedot/forward/zone.h"
 #include "nodedot/listener/client.h"
@@ -35,6 +36,7 @@ struct query_engine {
     struct cache *cache;
     struct metrics *metrics;
     struct busiest_sketch *busiest;
+    struct bailiwick *bailiwick;
     struct pool queries;
     struct share share;      /* of those that wait */
     struct trace trace;      /* of the query in hand */
