@@ -272,7 +272,7 @@ def test_the_upstream_dies_and_comes_back(run, how):
     revive(program.upstream, how)
     began = time.monotonic()
     wait_until(lambda: not client.ede_codes(program.ask("n0.test", edns=True)), 5, "a fresh answer")
-    assert time.monotonic() - began < 2.2
+    assert time.monotonic() - began < 2 + 1
     answers = ask_at_once(program, names)
     assert not any(client.ede_codes(answer) for answer, _ in answers.values())
 
