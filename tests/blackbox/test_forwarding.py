@@ -241,9 +241,10 @@ def test_answers_octet_by_octet_are_put_together(nodedot):
 
 @pytest.mark.slow
 def test_more_than_65535_queries_on_one_connection_never_mix_answers(start, upstream):
-    """IDs are used again; the last answers go to the right clients as the first did."""
+    """IDs are used again; the last answers go to the right clients as the first did. So few are outstanding that one
+    connection takes them all."""
     program = start(upstream, cache={"size": "1M"})
-    total, window = 70_000, 200
+    total, window = 70_000, 100
     with program.tcp() as tcp:
         sent = received = 0
         while received < total:
@@ -260,7 +261,7 @@ def test_more_than_65535_queries_on_one_connection_never_mix_answers(start, upst
                 assert octets[-4:] == socket.inet_aton(wire.address_of(name))
                 received += 1
     most = max(len(c.queries) for c in upstream.connections)
-    assert most > 17_000 and sum(len(c.queries) for c in upstream.connections) >= 65_536
+    assert most > 65_536
     counters = program.counters()
     handshakes = counters["handshakes_full_total"] + counters["handshakes_resumed_total"]
     assert handshakes <= total / 1000

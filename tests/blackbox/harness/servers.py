@@ -10,7 +10,8 @@ from .waiting import wait_until
 
 ZONE, ADDRESS = "many.test", "192.0.2.7"
 START_S = 20
-PACKAGES = {"unbound": "unbound", "kresd": "knot-resolver", "dnsdist": "dnsdist"}
+RESOLVERS = {"unbound": "unbound", "kresd": "knot-resolver", "dnsdist": "dnsdist"}
+PACKAGES = {**RESOLVERS, "knotd": "knot"}
 
 
 def program(name):
