@@ -14,8 +14,8 @@ bool popular_init(struct popular *popular, size_t wanted)
     names = popular->set_count * POPULAR_WAYS;
     popular->sets = aligned_alloc(_Alignof(struct popular_set), popular->set_count * sizeof(struct popular_set));
     popular->names = calloc(names, sizeof(struct popular_name)); /* pages of names that never come are never touched */
-    popular->order = calloc(names, sizeof(*popular->order));
-    if (popular->sets == NULL || popular->names == NULL || popular->order == NULL) {
+    popular->picks = calloc(names, sizeof(struct popular_pick));
+    if (popular->sets == NULL || popular->names == NULL || popular->picks == NULL) {
         popular_reset(popular);
         return false;
     }
@@ -27,7 +27,7 @@ void popular_reset(struct popular *popular)
 {
     free(popular->sets);
     free(popular->names);
-    free(popular->order);
+    free(popular->picks);
     memset(popular, 0, sizeof(*popular));
 }
 
@@ -88,29 +88,26 @@ void popular_tick(struct popular *popular)
     }
 }
 
-static uint32_t sure_uses(const struct popular_name *name)
-{
-    return name->uses - name->error;
-}
-
 static int by_use(const void *a, const void *b)
 {
-    uint32_t uses_a = sure_uses(*(const struct popular_name *const *)a);
-    uint32_t uses_b = sure_uses(*(const struct popular_name *const *)b);
+    const struct popular_pick *first = a;
+    const struct popular_pick *second = b;
 
-    return (uses_a < uses_b) - (uses_a > uses_b);
+    return (first->uses < second->uses) - (first->uses > second->uses);
 }
 
-size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_name *const **out)
+size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_pick **out)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < popular->set_count * POPULAR_WAYS; i++) {
-        if (sure_uses(&popular->names[i]) >= least)
-            popular->order[count++] = &popular->names[i];
+        const struct popular_name *name = &popular->names[i];
+
+        if (name->uses - name->error >= least)
+            popular->picks[count++] = (struct popular_pick){.name = name, .uses = name->uses - name->error};
     }
     if (count > 1)
-        qsort(popular->order, count, sizeof(*popular->order), by_use);
-    *out = popular->order;
+        qsort(popular->picks, count, sizeof(struct popular_pick), by_use);
+    *out = popular->picks;
     return count < most ? count : most;
 }

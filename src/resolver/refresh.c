@@ -96,13 +96,13 @@ static void keep_fresh(struct query_engine *engine, const struct popular_name *n
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct query_engine *engine = timer->data;
-    const struct popular_name *const *names;
-    size_t count = popular_most(&engine->refresh.popular, USES_MIN, engine->config->prefetch_top, &names);
+    const struct popular_pick *picks;
+    size_t count = popular_most(&engine->refresh.popular, USES_MIN, engine->config->prefetch_top, &picks);
     uint32_t now = clock_seconds();
 
     (void)loop, (void)revents;
     for (size_t i = 0; i < count; i++)
-        keep_fresh(engine, names[i], now);
+        keep_fresh(engine, picks[i].name, now);
     popular_tick(&engine->refresh.popular);
 }
 

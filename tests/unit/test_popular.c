@@ -12,7 +12,7 @@
 
 struct fixture {
     struct popular popular;
-    const struct popular_name *const *found;
+    const struct popular_pick *found;
 };
 
 static struct fixture fixture;
@@ -67,7 +67,7 @@ static bool is_found(const struct fixture *f, size_t count, unsigned number)
     struct question q = numbered(number);
 
     for (size_t i = 0; i < count; i++) {
-        if (question_equal(&f->found[i]->question, &q))
+        if (question_equal(&f->found[i].name->question, &q))
             return true;
     }
     return false;
@@ -81,7 +81,7 @@ static void a_name_is_popular_from_its_least_use_on(void **state)
     assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 0);
     use(&f->popular, 1, 1);
     assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 1);
-    assert_int_equal(f->found[0]->uses, 10);
+    assert_int_equal(f->found[0].uses, 10);
     assert_true(is_found(f, 1, 1));
 }
 
@@ -162,7 +162,7 @@ static void of_many_uses_a_part_is_counted_for_all(void **state)
     count = popular_most(&f->popular, 1, WANTED, &f->found);
     assert_int_equal(count, 2);
     for (size_t i = 0; i < count; i++)
-        assert_in_range(f->found[i]->uses, 7000, 13000);
+        assert_in_range(f->found[i].uses, 7000, 13000);
     popular_tick(&f->popular);
     popular_tick(&f->popular);
     assert_int_equal(f->popular.skip, 0); /* it is quiet again */
@@ -199,7 +199,7 @@ static void counts_do_not_wrap(void **state)
 static void with_nothing_wanted_nothing_is_counted(void **state)
 {
     struct popular none;
-    const struct popular_name *const *found;
+    const struct popular_pick *found;
 
     (void)state;
     assert_true(popular_init(&none, 0));

@@ -35,6 +35,12 @@ struct popular_name {
     uint32_t error; /* so many of them may have been others' */
 };
 
+/* What popular_most() gives. */
+struct popular_pick {
+    const struct popular_name *name;
+    uint32_t uses; /* at least */
+};
+
 /* The hashes of one set of names, kept apart from the names so that a search reads one line. */
 struct popular_set {
     _Alignas(64) uint64_t hash[POPULAR_WAYS];
@@ -43,7 +49,7 @@ struct popular_set {
 struct popular {
     struct popular_set *sets; /* NULL: nothing is counted */
     struct popular_name *names;
-    const struct popular_name **order; /* of popular_most() */
+    struct popular_pick *picks; /* of popular_most() */
     size_t set_count;
     uint64_t random;
     uint32_t skip;  /* a power of two less one: of so many uses and one, one is counted */
@@ -63,7 +69,7 @@ void popular_tick(struct popular *popular);
 
 /* The names that were surely used at least `least` times, most used first, at most `most` of them. Returns their number;
  * *out is good until the next call of any function here. */
-size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_name *const **out);
+size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_pick **out);
 
 /* A name was used: for the hot path. */
 static inline void popular_use(struct popular *popular, const struct cache_key *key)
