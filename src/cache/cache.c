@@ -523,8 +523,8 @@ bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t
     return record_put(cache, key, ttl_offsets_at(&record) + info->ttl_count * sizeof(*ttl_offsets), now);
 }
 
-/* What to remember of a question that failed now, when found is what there is about it (NULL: nothing): the failure, that
- * has been going on if there was one a short while ago that still counts. */
+/* What to remember of a question that failed now, when found is what there is about it (NULL: nothing): the failure,
+ * that has been going on if there was one a short while ago that still counts. */
 static struct record failure_record(const struct cache_key *key, const struct record *found, uint32_t forgiven,
                                     uint32_t now)
 {

@@ -7,8 +7,8 @@
 
 /* The smallest record is owned by the root and has no data. */
 #define RECORDS_MAX (MESSAGE_MAX_OCTETS / (1 + RECORD_FIXED))
-/* DNAMEs, zones and records of AUTHORITY that are looked at. Honest answers have a few; each may be compared with all of
- * the chain, so more would be costly. */
+/* DNAMEs, zones and records of AUTHORITY that are looked at. Honest answers have a few; each may be compared with
+ * all of the chain, so more would be costly. */
 #define DNAMES_MAX    BAILIWICK_CHAIN
 #define ZONES_MAX     BAILIWICK_CHAIN
 #define AUTHORITY_MAX 256

@@ -540,7 +540,7 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
 static bool serve_at_once(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
 {
     const struct zone_config *zone = zone_find(engine->zones, &key->question->qname);
-    const struct upstream *upstream;
+    struct upstream *upstream;
     const struct flight *flight;
 
     if (zone == NULL)
@@ -553,7 +553,7 @@ static bool serve_at_once(struct query_engine *engine, const struct cache_key *k
     flight = inflight_find(&engine->forward.inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
     if (flight != NULL && flight->stale_ms == 0 && engine->config->stale_after != 0)
         return true; /* it was late already: others have had the stale answer */
-    if (!upstream_is_hopeless(upstream) && !refresh_failed_within(engine, hit, zone, REFRESH_BEHIND_S))
+    if (!upstream_is_hopeless(upstream_in_use(upstream)) && !refresh_failed_within(engine, hit, zone, REFRESH_BEHIND_S))
         return false;
     if (!hit->claimed)
         refresh_ask(engine, key, zone);

@@ -16,6 +16,7 @@
 | a late answer is taken when it comes                             | test_cache: ..._lets_the_stale_answer_out_after_1800_ms|
 | TTL 30, EDE 3 and 19, stale-max, a zone without stale answers    | test_cache: Stale answers                              |
 | flights that go on without clients take no room from others      | late_refreshes_take_no_room_from_clients               |
+| ... void as soon as a fallback serves                            | a_fallback_that_serves_ends_stale_answers              |
 | a stop does not wait for a refresh                               | a_stop_does_not_wait_for_a_refresh                     |
 | failures: 5 s, then longer (RFC 9520)                            | a_question_that_goes_on_failing_is_asked_less_often    |
 | ... at most three askings of one question in a window            | no_question_is_asked_a_fourth_time_while_it_fails      |
@@ -275,6 +276,21 @@ def test_the_upstream_dies_and_comes_back(run, how):
     assert time.monotonic() - began < 2 + 1
     answers = ask_at_once(program, names)
     assert not any(client.ede_codes(answer) for answer, _ in answers.values())
+
+
+def test_a_fallback_that_serves_ends_stale_answers(start, upstream, make_upstream):
+    other = make_upstream()
+    program = start(upstream, up={"fallback": "other"}, sections={"upstream other": other.options()})
+    program.upstream = upstream
+    names = [f"n{i}.test" for i in range(10)]
+    expire(program, names)
+    die(upstream, "killed")
+    answers = ask_at_once(program, names[:5])
+    assert all(client.addresses(answer) for answer, _ in answers.values())
+    program.wait_log("fallback serves")
+    for name in names:
+        wait_until(lambda name=name: not client.ede_codes(program.ask(name, edns=True)), 1.5, "a fresh answer")
+    assert {q.name for q in other.queries} >= set(names)
 
 
 @pytest.mark.slow

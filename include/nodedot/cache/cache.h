@@ -113,8 +113,8 @@ bool cache_read_back(struct cache *cache, const struct cache_key *key, uint32_t 
 /* Tells the same of a stored answer, fresh or stale, without copying or using it. prefetch_due is false. */
 bool cache_peek(const struct cache *cache, const struct cache_key *key, uint32_t now, struct cache_hit *hit);
 
-/* May the caller refresh the answer? True for one caller, thread or process, in CACHE_CLAIM seconds; false when there is
- * none that could be served. */
+/* May the caller refresh the answer? True for one caller, thread or process, in CACHE_CLAIM seconds; false when there
+ * is none that could be served. */
 bool cache_claim(struct cache *cache, const struct cache_key *key, uint32_t now);
 
 /* Stores an upstream's answer: size_without_opt octets of message, with additional_count as ARCOUNT, for its life as

@@ -76,8 +76,8 @@ bool ring_copy(const struct ring_cursor *cursor, size_t offset, void *out, size_
 /* Sets the current candidate's used bit, unless the entry has changed meanwhile. Returns whether it was set before. */
 bool ring_mark_used(struct ring_cursor *cursor);
 
-/* Puts another word at offset (a multiple of 8) of the current candidate's record, at once for every reader. Writer only.
- * False: there is no whole word. */
+/* Puts another word at offset (a multiple of 8) of the current candidate's record, at once for every reader. Writer
+ * only. False: there is no whole word. */
 bool ring_set_word(const struct ring_cursor *cursor, size_t offset, uint64_t word);
 
 /* Appends a record for hash. replaces: cursor at the record with the same key that it takes the place of, or NULL.

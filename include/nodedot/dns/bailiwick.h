@@ -40,9 +40,9 @@ struct bailiwick_answer {
     const uint16_t *ttl_offsets;
 };
 
-/* Leaves out the records that do not belong. When there are none, as with honest servers, *answer stays as it is, to the
- * octet; else it is replaced by one in the workspace, good until the next call, which is not longer, has no OPT (what
- * info says of it is kept), and parses. An answer that cannot be written without growing (its names rest on what is no
+/* Leaves out the records that do not belong. When there are none, as with honest servers, *answer stays as it is, to
+ * the octet; else it is replaced by one in the workspace, good until the next call, which is not longer, has no OPT
+ * (what info says of it is kept), and parses. An answer that cannot be written without growing (its names rest on what is no
  * name) becomes a SERVFAIL without records. Returns how many records were left out. */
 unsigned bailiwick_keep(struct bailiwick *b, struct bailiwick_answer *answer);
 

@@ -67,8 +67,8 @@ void popular_count(struct popular *popular, const struct cache_key *key, uint32_
 /* Once a second: chooses how many uses are counted, and lets counts fade. */
 void popular_tick(struct popular *popular);
 
-/* The names that were surely used at least `least` times, most used first, at most `most` of them. Returns their number;
- * *out is good until the next call of any function here. */
+/* The names that were surely used at least `least` times, most used first, at most `most` of them. Returns their
+ * number; *out is good until the next call of any function here. */
 size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_pick **out);
 
 /* A name was used: for the hot path. */

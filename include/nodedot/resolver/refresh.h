@@ -46,8 +46,7 @@ void refresh_close(struct query_engine *engine);
 /* Asks for the key's answer unless somebody does already or the budget is used up. */
 void refresh_ask(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone);
 
-/* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and did the upstream not come
- * back since? */
+/* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and does it still count? */
 bool refresh_failed_within(const struct query_engine *engine, const struct cache_hit *hit,
                            const struct zone_config *zone, uint32_t seconds);
 
