@@ -98,6 +98,19 @@ ${POD_IP}:8853
 {{- end }}
 {{- end }}
 
+{{/* nodedot's own default port needs no mention, which is right for either family: only in service mode is it known here
+     whether the address of the pod wants brackets. */}}
+{{- define "nodedot.metrics.listen" -}}
+{{- $port := int .Values.metrics.port }}
+{{- if eq $port 9553 -}}
+${POD_IP}
+{{- else if and (include "nodedot.serviceMode" .) (eq (default "IPv4" (first .Values.service.ipFamilies)) "IPv6") -}}
+[${POD_IP}]:{{ $port }}
+{{- else -}}
+${POD_IP}:{{ $port }}
+{{- end }}
+{{- end }}
+
 {{/* What the chart sets without being asked, as JSON. */}}
 {{- define "nodedot.config.defaults" -}}
 {{- $config := dict
@@ -118,7 +131,7 @@ ${POD_IP}:8853
 {{- end }}
 {{- end }}
 {{- if .Values.metrics.enabled }}
-{{- $_ := set $config "metrics" (dict "listen" (printf "${POD_IP}:%d" (int .Values.metrics.port))) }}
+{{- $_ := set $config "metrics" (dict "listen" (include "nodedot.metrics.listen" .)) }}
 {{- end }}
 {{- range $name, $files := .Values.upstreamFiles }}
 {{- $keys := default dict (get $config (printf "upstream %s" $name)) }}
