@@ -470,7 +470,7 @@ static void write_pins(struct writer *w, const struct family *family)
         uint32_t matched = atomic_load(&view->row->pins_matched);
         uint32_t count = view->upstream->pin_count;
 
-        for (uint32_t j = 0; j < count && atomic_load(&view->row->validated_ms) != 0; j++) {
+        for (uint32_t j = 0; j < count && j < CONFIG_PINS && atomic_load(&view->row->validated_ms) != 0; j++) {
             snprintf(pin, sizeof pin, "pin=\"%" PRIu32 "\"", j + 1);
             put_sample(w, family->name, view->labels, pin, matched >> j & 1);
         }
