@@ -38,6 +38,7 @@ a network change heals                     test_a_network_that_changes_heals
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -72,10 +73,9 @@ def shares(servers):
 
 
 def rows(program):
-    """What `nodedot status` tells of each address: {"ADDRESS:PORT": (identity, queries, answers, failures)}."""
-    shown = run("status", "-c", program.file).stdout
-    found = re.finditer(r"(?m)^\S+ +(\d\S+:\d+) +(\w+) .* (\d+) +(\d+) +(\d+)$", shown)
-    return {m[1]: (m[2], int(m[3]), int(m[4]), int(m[5])) for m in found}
+    """What `nodedot status --json` tells of each address, by "ADDRESS:PORT"."""
+    shown = json.loads(run("status", "-c", program.file, "--json").stdout)
+    return {row["address"]: row for group in shown["upstreams"] for row in group["addresses"]}
 
 
 def warm_up(program, count=60):
@@ -252,7 +252,7 @@ def test_a_name_that_is_slow_everywhere_takes_no_address_out(start, pair):
             server.behave(f"slow{i}.test", behaviours.delay(0.4))
     program = start(*pair, up={"policy": "ordered"})
     warm_up(program)
-    before, failures = program.counters(), {a: row[3] for a, row in rows(program).items()}
+    before, failures = program.counters(), {a: row["failures"] for a, row in rows(program).items()}
     with program.udp() as udp:
         for i in range(40):
             udp.send(wire.query(f"slow{i}.test", id=i))
@@ -260,7 +260,7 @@ def test_a_name_that_is_slow_everywhere_takes_no_address_out(start, pair):
         for _ in range(40):
             assert udp.receive()[3] & 15 == wire.NOERROR
     after = program.counters()
-    assert {a: row[3] for a, row in rows(program).items()} == failures
+    assert failures and {a: row["failures"] for a, row in rows(program).items()} == failures
     assert after["upstream_connects_total"] == before["upstream_connects_total"]
     assert after["hedges_total"] - before["hedges_total"] <= 12
 
@@ -560,9 +560,9 @@ def test_a_mended_certificate_is_seen_long_before_the_next_revalidation(start, m
     program = start(*servers, up={"revalidate": 3600, "policy": "ordered"})
     mismatch(program, servers[0], authority)
     where = servers[0].options()["address"]
-    assert rows(program)[where][0] == "mismatch"
+    assert rows(program)[where]["state"] == "mismatch"
     servers[0].use_certificate(certificate)
-    wait_until(lambda: rows(program)[where][0] == "valid", 7 if others else 3, "the address to be valid again")
+    wait_until(lambda: rows(program)[where]["state"] == "valid", 7 if others else 3, "the address to be valid again")
     wait_until(answered(program, "after"), 2, "service to be back")
 
 
@@ -599,7 +599,7 @@ def test_real_servers_one_of_two_fails_in_use(start, make_config, tmp_path, addr
         with Steady(program.address, program.port, 250, client.distinct_names(suffix=ZONE)) as load:
             time.sleep(1)
             used = rows(program)
-            lost = max(servers, key=lambda s: used[s.options()["address"]][1])
+            lost = max(servers, key=lambda s: used[s.options()["address"]]["queries"])
             os.kill(lost.process.pid, signal.SIGSTOP if loss == "hung" else signal.SIGKILL)
             if loss == "wrong-certificate":
                 lost.process.wait()
@@ -617,7 +617,7 @@ def test_real_servers_one_of_two_fails_in_use(start, make_config, tmp_path, addr
             program.wait_log("taken out")
         if loss == "hung":
             address_of_lost = lost.options()["address"]
-            wait_until(lambda: rows(program)[address_of_lost][0] == "valid", 10, "it to be well again")
+            wait_until(lambda: rows(program)[address_of_lost]["state"] == "valid", 10, "it to be well again")
     finally:
         for server in servers:
             if server.process.poll() is None:
