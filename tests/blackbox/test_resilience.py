@@ -183,7 +183,6 @@ def test_an_address_that_hangs_is_left_under_each_policy(start, pair, policy, wo
         wait_until(lambda: len(names_of(pair[0])) > asked + 3, 15, "the address to be asked again")
     assert not load.lost and not load.wrong
     assert left <= 5 * workers, "nothing but a probe is sent to an address that hangs"
-    program.wait_log(f"answers nothing and is left.*address={re.escape(pair[0].address)}")
     assert max(load.latencies) < WORST_S and load.percentile(0.99) < 0.5
     counters = program.counters()
     assert counters["upstream_queries_total"] < load.sent * 1.08 + 30
