@@ -18,7 +18,7 @@ struct table {
     const struct status_slot *other; /* counts as well */
     const struct status_style *style;
     uint64_t now_ms;
-    int name_width, address_width; /* of the columns, as the longest entry wants */
+    int address_width, queries_width; /* of the columns, as the longest entry wants */
 };
 
 /* ---- cells ---- */
@@ -65,6 +65,24 @@ static const char *age(const struct table *t, uint64_t moment_ms, char out[CELL]
         snprintf(out, CELL, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
     else
         snprintf(out, CELL, "%" PRIu64 " d %" PRIu64 " h", s / 86400, s / 3600 % 24);
+    return out;
+}
+
+/* The same where there is little room. */
+static const char *short_age(const struct table *t, uint64_t moment_ms, char out[CELL])
+{
+    uint64_t s = t->now_ms > moment_ms ? (t->now_ms - moment_ms) / 1000 : 0;
+
+    if (moment_ms == 0)
+        snprintf(out, CELL, "-");
+    else if (s < 60)
+        snprintf(out, CELL, "%" PRIu64 "s", s);
+    else if (s < 3600)
+        snprintf(out, CELL, "%" PRIu64 "m%" PRIu64 "s", s / 60, s % 60);
+    else if (s < 86400)
+        snprintf(out, CELL, "%" PRIu64 "h%" PRIu64 "m", s / 3600, s / 60 % 60);
+    else
+        snprintf(out, CELL, "%" PRIu64 "d%" PRIu64 "h", s / 86400, s / 3600 % 24);
     return out;
 }
 
@@ -181,17 +199,6 @@ static void print_busiest(const struct table *t)
 
 /* ---- upstreams ---- */
 
-static const struct upstream_status *group_of(const struct table *t, const struct address_status *row)
-{
-    uint32_t count = atomic_load(&t->slot->upstream_count);
-
-    for (uint32_t i = 0; i < count && i < CONFIG_UPSTREAMS; i++) {
-        if (strncmp(t->slot->upstreams[i].name, row->upstream, CONFIG_NAME) == 0)
-            return &t->slot->upstreams[i];
-    }
-    return NULL;
-}
-
 static uint64_t counted(const struct table *t, uint32_t i, size_t offset)
 {
     const struct address_status *row = &t->slot->addresses[i];
@@ -227,86 +234,85 @@ static void put_state(const struct table *t, const struct address_status *row)
 }
 
 /* Pins that matched at the last proof, of those configured. */
-static void put_pins(const struct table *t, const struct address_status *row)
+static void put_pins(const struct table *t, const struct upstream_status *group, const struct address_status *row)
 {
-    const struct upstream_status *group = group_of(t, row);
     int matched = __builtin_popcount(atomic_load(&row->pins_matched));
-    uint32_t pins = group != NULL ? group->pin_count : 0;
     char text[CELL] = "-";
 
-    if (pins > 0 && atomic_load(&row->validated_ms) != 0)
-        snprintf(text, sizeof text, "%d of %" PRIu32, matched, pins);
-    else if (pins > 0)
-        snprintf(text, sizeof text, "? of %" PRIu32, pins);
-    put(t, PLAIN, 8, text);
+    if (group->pin_count > 0 && atomic_load(&row->validated_ms) != 0)
+        snprintf(text, sizeof text, "%d of %" PRIu32, matched, group->pin_count);
+    else if (group->pin_count > 0)
+        snprintf(text, sizeof text, "? of %" PRIu32, group->pin_count);
+    fprintf(t->out, "%-7s", text);
 }
 
-static void print_address(const struct table *t, uint32_t i)
+static void print_address(const struct table *t, const struct upstream_status *group, uint32_t i)
 {
     const struct address_status *row = &t->slot->addresses[i];
-    char upstream[CONFIG_NAME], address[ENDPOINT_TEXT], cell[CELL];
+    char address[ENDPOINT_TEXT], cell[CELL];
     uint32_t rtt_us = atomic_load(&row->rtt_us);
     uint64_t queries = counted(t, i, offsetof(struct address_status, queries));
 
-    fprintf(t->out, "%-*s %-*s ", t->name_width, printable(row->upstream, upstream, sizeof upstream), t->address_width,
-            endpoint_format(&row->endpoint, address));
+    fprintf(t->out, "  %-*s ", t->address_width, endpoint_format(&row->endpoint, address));
     put_state(t, row);
-    fprintf(t->out, "%-12s ", age(t, atomic_load(&row->since_ms), cell));
-    fprintf(t->out, "%-12s ", age(t, atomic_load(&row->validated_ms), cell));
-    put_pins(t, row);
-    fprintf(t->out, "%-11s ", date(atomic_load(&row->not_after), "%Y-%m-%d", cell));
+    fprintf(t->out, "%-6s ", short_age(t, atomic_load(&row->since_ms), cell));
+    fprintf(t->out, "%-6s ", short_age(t, atomic_load(&row->validated_ms), cell));
+    put_pins(t, group, row);
+    fprintf(t->out, "%-10s ", date(atomic_load(&row->not_after), "%Y-%m-%d", cell));
     snprintf(cell, sizeof cell, rtt_us != 0 ? "%.1f ms" : "-", rtt_us / 1000.);
     fprintf(t->out, "%9s ", cell);
-    fprintf(t->out, "%8s %10" PRIu64 " %10" PRIu64 "\n", share(queries, group_queries(t, i), cell), queries,
-            counted(t, i, offsetof(struct address_status, failures)));
+    fprintf(t->out, "%7s %*" PRIu64 " %6" PRIu64 "\n", share(queries, group_queries(t, i), cell), t->queries_width,
+            queries, counted(t, i, offsetof(struct address_status, failures)));
 }
 
-static void print_fallbacks(const struct table *t)
-{
-    uint32_t count = atomic_load(&t->slot->upstream_count);
-    char since[CELL], name[CONFIG_NAME];
-
-    for (uint32_t i = 0; i < count && i < CONFIG_UPSTREAMS; i++) {
-        const struct upstream_status *upstream = &t->slot->upstreams[i];
-
-        if (atomic_load(&upstream->fallback) == 0)
-            continue;
-        fprintf(t->out, "%s: ", printable(upstream->name, name, sizeof name));
-        put(t, YELLOW, 0, "its fallback serves");
-        fprintf(t->out, ", since %s\n", age(t, atomic_load(&upstream->fallback_since_ms), since));
-    }
-}
-
+/* The widths of what differs most from node to node. */
 static void measure(struct table *t)
 {
-    char address[ENDPOINT_TEXT];
+    char cell[ENDPOINT_TEXT];
 
-    t->name_width = sizeof "UPSTREAM" - 1;
-    t->address_width = sizeof "ADDRESS" - 1;
+    t->address_width = sizeof "UPSTREAM" - 1;
+    t->queries_width = sizeof "QUERIES" - 1;
     for (uint32_t i = 0; i < address_count(t); i++) {
-        const struct address_status *row = &t->slot->addresses[i];
-        int name = (int)strnlen(row->upstream, CONFIG_NAME);
-        int size = (int)strlen(endpoint_format(&row->endpoint, address));
+        int address = (int)strlen(endpoint_format(&t->slot->addresses[i].endpoint, cell));
+        int queries = snprintf(cell, sizeof cell, "%" PRIu64, counted(t, i, offsetof(struct address_status, queries)));
 
-        t->name_width = name > t->name_width ? name : t->name_width;
-        t->address_width = size > t->address_width ? size : t->address_width;
+        t->address_width = address > t->address_width ? address : t->address_width;
+        t->queries_width = queries > t->queries_width ? queries : t->queries_width;
     }
 }
 
+/* A line of its own for the name, which may be long, and below it its addresses. */
+static void print_group(const struct table *t, const struct upstream_status *group)
+{
+    char since[CELL], name[CONFIG_NAME];
+
+    fprintf(t->out, "%s", printable(group->name, name, sizeof name));
+    if (atomic_load(&group->fallback) != 0) {
+        fprintf(t->out, ": ");
+        put(t, YELLOW, 0, "its fallback serves");
+        fprintf(t->out, ", since %s", age(t, atomic_load(&group->fallback_since_ms), since));
+    }
+    fprintf(t->out, "\n");
+    for (uint32_t i = 0; i < address_count(t); i++) {
+        if (strncmp(group->name, t->slot->addresses[i].upstream, CONFIG_NAME) == 0)
+            print_address(t, group, i);
+    }
+}
+
+/* With addresses of IPv4 it fits into 100 columns. */
 static void print_upstreams(struct table *t)
 {
-    char head[CONFIG_NAME + ENDPOINT_TEXT + 160];
+    uint32_t count = atomic_load(&t->slot->upstream_count);
+    char head[2 * ENDPOINT_TEXT + 64];
 
     measure(t);
-    snprintf(head, sizeof head, "%-*s %-*s %-11s %-12s %-12s %-7s %-11s %9s %8s %10s %10s", t->name_width, "UPSTREAM",
-             t->address_width, "ADDRESS", "STATE", "SINCE", "PROVED", "PINS", "EXPIRES", "RTT", "SHARE", "QUERIES",
-             "FAILURES");
+    snprintf(head, sizeof head, "%-*s %-11s %-6s %-6s %-6s %-10s %9s %7s %*s %6s", t->address_width + 2, "UPSTREAM",
+             "STATE", "SINCE", "PROVED", "PINS", "EXPIRES", "RTT", "SHARE", t->queries_width, "QUERIES", "FAILED");
     fprintf(t->out, "\n");
     put(t, BOLD, 0, head);
     fprintf(t->out, "\n");
-    for (uint32_t i = 0; i < address_count(t); i++)
-        print_address(t, i);
-    print_fallbacks(t);
+    for (uint32_t i = 0; i < count && i < CONFIG_UPSTREAMS; i++)
+        print_group(t, &t->slot->upstreams[i]);
 }
 
 /* ---- every number ---- */

@@ -472,7 +472,8 @@ def test_the_status_table_tells_of_upstreams_and_clients(program):
     assert re.search(r"(?m)^clients +4 queries \(4 UDP, 0 TCP\), 4 answers, SERVFAIL 0.0 %$", shown.stdout)
     assert re.search(r"(?m)^cache +hits 75.0 %", shown.stdout)
     assert re.search(r"(?m)^127\.\S+ +\d+\.\d$", shown.stdout)
-    assert re.search(r"(?m)^up +127\.\S+ +valid .* 1 of 1 .* ms +100.0 %", shown.stdout)
+    assert re.search(r"(?m)^up\n  127\.\S+ +valid .* 1 of 1 .* ms +100.0 %", shown.stdout)
+    assert max(map(len, shown.stdout.splitlines())) <= 100
 
 
 def test_the_status_is_to_be_had_as_json(program):

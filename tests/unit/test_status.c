@@ -165,6 +165,37 @@ static void colours_and_numbers_are_there_when_asked_for(void **state)
     assert_true(has("\nnodedot_queries_udp_total 0\n"));
 }
 
+static size_t longest_line(void)
+{
+    size_t longest = 0;
+
+    for (const char *at = text; *at != '\0'; at += strcspn(at, "\n") + 1)
+        longest = strcspn(at, "\n") > longest ? strcspn(at, "\n") : longest;
+    return longest;
+}
+
+static void a_table_of_full_cells_fits_into_100_columns(void **state)
+{
+    (void)state;
+    memset(config->upstreams[0].name, 'u', CONFIG_NAME - 1);
+    assert_true(endpoint_parse("149.112.112.112", 853, &config->upstreams[0].addresses[0]));
+    metrics_begin_rows(&page->slots[0], config);
+    for (size_t i = 0; i < config->upstreams[0].address_count; i++) {
+        struct address_status *row = &page->slots[0].addresses[i];
+
+        atomic_store(&row->state, IDENTITY_UNREACHABLE);
+        atomic_store(&row->since_ms, 1);
+        atomic_store(&row->validated_ms, 1);
+        atomic_store(&row->not_after, 4102444800);
+        atomic_store(&row->rtt_us, 3999900);
+        atomic_store(&row->queries, 9999999);
+        atomic_store(&row->failures, 99999);
+    }
+    print(false, false, false);
+    assert_in_range(longest_line(), 80, 100);
+    assert_true(has("3999.9 ms"));
+}
+
 static void a_fallback_that_serves_is_said(void **state)
 {
     (void)state;
@@ -187,6 +218,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_known_is_null, begin, end),
         cmocka_unit_test_setup_teardown(what_is_known_is_shown, begin, end),
         cmocka_unit_test_setup_teardown(colours_and_numbers_are_there_when_asked_for, begin, end),
+        cmocka_unit_test_setup_teardown(a_table_of_full_cells_fits_into_100_columns, begin, end),
         cmocka_unit_test_setup_teardown(a_fallback_that_serves_is_said, begin, end),
     };
 
