@@ -77,9 +77,15 @@ static void watch(struct tcp_connection *c, int events)
 
 static void release_output(struct tcp_connection *c)
 {
+    struct tcp_listener *listener = c->listener;
+    struct tcp_output *last;
+
     if (c->output == NULL)
         return;
-    pool_release(&c->listener->outputs, c->output);
+    last = listener->used_outputs[--listener->used_output_count];
+    last->place = c->output->place;
+    listener->used_outputs[last->place] = last;
+    pool_release(&listener->outputs, c->output);
     c->output = NULL;
 }
 
@@ -156,16 +162,74 @@ static bool write_answers(struct tcp_connection *c)
 
 /* ---- answers ---- */
 
+/* May it lose the answers that it is slow to read? Not when its turn to be written to is about to come, unless it was
+ * stuck before, and never while its next answer is being written. */
+static bool may_lose_output(const struct tcp_connection *c, uint64_t now)
+{
+    return c != c->listener->in_hand && unwritten(c) > 0 && (!c->dirty || now - c->used_ms >= TCP_STUCK_MS);
+}
+
+/* Whose answers go so that c can have its own: of a client that has more connections than others, of those the one that
+ * has not read for longest. NULL: none of a client that has as many as that of c, and nobody is stuck. */
+static struct tcp_connection *choose_slow_reader(const struct tcp_connection *c)
+{
+    struct tcp_listener *listener = c->listener;
+    uint32_t own = quota_held(listener->quota, &c->endpoint);
+    struct tcp_connection *victim = NULL;
+    uint64_t now = clock_ms();
+    uint32_t most = 0;
+
+    for (size_t i = 0; i < listener->used_output_count; i++) {
+        struct tcp_connection *reader = listener->used_outputs[i]->holder;
+        uint32_t held;
+
+        if (!may_lose_output(reader, now))
+            continue;
+        held = quota_held(listener->quota, &reader->endpoint);
+        if (held < own && now - reader->used_ms < TCP_STUCK_MS)
+            continue;
+        if (victim != NULL && (held < most || (held == most && reader->used_ms >= victim->used_ms)))
+            continue;
+        most = held;
+        victim = reader;
+    }
+    return victim;
+}
+
+static bool cut_off_slow_reader(const struct tcp_connection *c)
+{
+    struct tcp_connection *victim = choose_slow_reader(c);
+
+    if (victim == NULL)
+        return false;
+    metric_inc(c->listener->metrics, tcp_idle_closed_total);
+    release_output(victim);
+    close_later(victim);
+    return true;
+}
+
+static bool take_output(struct tcp_connection *c)
+{
+    struct tcp_listener *listener = c->listener;
+
+    c->output = pool_take(&listener->outputs);
+    if (c->output == NULL && cut_off_slow_reader(c))
+        c->output = pool_take(&listener->outputs);
+    if (c->output == NULL)
+        return false;
+    c->output->holder = c;
+    c->output->place = listener->used_output_count;
+    c->output->begin = 0;
+    c->output->end = 0;
+    listener->used_outputs[listener->used_output_count++] = c->output;
+    return true;
+}
+
 /* Room for one more answer behind those that wait; NULL when the reader is too slow or no buffer is left. */
 static uint8_t *output_room(struct tcp_connection *c, size_t *capacity)
 {
-    if (c->output == NULL) {
-        c->output = pool_take(&c->listener->outputs);
-        if (c->output == NULL)
-            return NULL;
-        c->output->begin = 0;
-        c->output->end = 0;
-    }
+    if (c->output == NULL && !take_output(c))
+        return NULL;
     if (TCP_OUT - c->output->end < MESSAGE_MAX_OCTETS + 2) {
         if (!write_answers(c))
             return NULL;
@@ -231,7 +295,9 @@ static bool handle_query(struct tcp_connection *c, const uint8_t *message, size_
         metric_inc(listener->metrics, tcp_idle_closed_total);
         return false;
     }
+    listener->in_hand = c;
     answer = listener->on_query(listener->owner, &client, message, size, out, capacity);
+    listener->in_hand = NULL;
     if (answer > 0) {
         append_answer(c, (size_t)answer);
         listener->answered++;

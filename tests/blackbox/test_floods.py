@@ -25,6 +25,7 @@ Names without a file are here; U: is the unit tests.
 | slow loris: an octet a second | clients_tcp: slow_loris_is_closed; bystander[slow_loris] |
 | SYN and nothing | clients_tcp: an_idle_connection...; bystander[silent_connections] |
 | 10,000 queries, nothing read: closed | clients_tcp: a_client_that_floods_and_never_reads_is_closed; bystander[never_reading] |
+| ... by clients who hold every buffer | readers_who_take_no_answers_leave_tcp_to_others; U:tcp_listener |
 | 10,000 queries, then closed | clients_tcp: a_client_that_floods_and_closes_is_survived; bystander[ask_and_close] |
 | 65,533 x 100, 0 x 100,000, 1,024 x 1,000 | clients_tcp: floods_of_garbage_are_survived; bystander[frames_..., zero_lengths] |
 | 10,000 connections, 10 rounds | clients_tcp: a_flood_of_connections_is_survived; bystander[connections_by_the_thousand] |
@@ -134,6 +135,31 @@ def test_a_client_with_every_connection_gives_way_to_others(start, upstream, add
     assert program.counter("tcp_connections") == 8
     for tcp in (modest, *newcomers, *held):
         tcp.socket.close()
+
+
+@pytest.mark.slow
+def test_readers_who_take_no_answers_leave_tcp_to_others(start, upstream, address):
+    """Enough connections of a few clients to hold every buffer for answers that wait to be written."""
+    upstream.default = behaviours.addresses(2000)
+    program = start(upstream)
+    query = flood.framed(wire.query("large.test", edns=wire.opt(4096))) * 100
+    assert program.ask("large.test", transport="tcp")
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(program.tcp(source)).socket for source in (address() for _ in range(5)) for _ in range(64)]
+        for s in held:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            s.setblocking(False)
+
+        def closed_for_others():
+            for s in held:
+                with contextlib.suppress(OSError):
+                    s.send(query)
+            return program.counter("tcp_idle_closed_total") > 0
+
+        wait_until(closed_for_others, 20, "readers to be cut off for others")
+        for _ in range(10):
+            with program.tcp(address()) as tcp:
+                assert tcp.ask(wire.query("localhost"))
 
 
 @pytest.mark.parametrize("name", [None, "same.test"], ids=["many_names", "one_name"])

@@ -935,6 +935,63 @@ static void connections_that_wait_for_answers_hold_no_output_buffers(void **stat
     }
 }
 
+static void of_readers_that_hold_every_output_buffer_one_gives_way(void **state)
+{
+    static int fds[TCP_OUTPUTS];
+
+    (void)state;
+    listen_with(CONNECTIONS, CONNECTIONS);
+    send_room = 0;
+    for (size_t i = 0; i < TCP_OUTPUTS; i++) {
+        peer_open(&peer);
+        fds[i] = peer.fd;
+        peer_ask(&peer, ANSWER, 1, 1000, 30);
+        wait_until_seen(i + 1);
+    }
+    wait_ms(TCP_STUCK_MS);
+    peer_open_from(&second, "127.0.0.2");
+    peer_ask(&second, ANSWER, 2, 60, 30);
+    wait_until_seen(TCP_OUTPUTS + 1);
+    send_room = SIZE_MAX;
+    expect_answer(&second, 2, 60);
+    assert_int_equal(server.listener.open, TCP_OUTPUTS);
+    assert_true(metric(&server.metrics.tcp_idle_closed_total) == 1);
+    peer.fd = fds[0];
+    expect_closed(&peer);
+    for (size_t i = 1; i < TCP_OUTPUTS; i++) {
+        peer.fd = fds[i];
+        expect_answer(&peer, 1, 1000);
+        peer_close(&peer);
+    }
+    peer_close(&second);
+}
+
+static void a_late_answer_finds_a_buffer_when_slow_readers_hold_them_all(void **state)
+{
+    static int fds[TCP_OUTPUTS];
+
+    (void)state;
+    listen_with(CONNECTIONS, CONNECTIONS);
+    peer_open_from(&second, "127.0.0.2");
+    peer_ask(&second, ANSWER_LATER, 2, 60, 30);
+    wait_until_seen(1);
+    settle();
+    send_room = 0;
+    for (size_t i = 0; i < TCP_OUTPUTS; i++) {
+        peer_open(&peer);
+        fds[i] = peer.fd;
+        peer_ask(&peer, ANSWER, 1, 1000, 30);
+        wait_until_seen(i + 2);
+    }
+    wait_ms(TCP_STUCK_MS);
+    assert_true(answer_late(0));
+    send_room = SIZE_MAX;
+    expect_answer(&second, 2, 60);
+    for (size_t i = 0; i < TCP_OUTPUTS; i++)
+        close(fds[i]);
+    peer_close(&second);
+}
+
 static void at_the_limit_the_longest_idle_connection_makes_room(void **state)
 {
     (void)state;
@@ -1246,6 +1303,8 @@ int main(void)
         TEST(a_reader_who_takes_an_octet_now_and_then_is_closed),
         TEST(late_answers_beyond_the_buffer_of_a_slow_reader_close_it),
         TEST(connections_that_wait_for_answers_hold_no_output_buffers),
+        TEST(of_readers_that_hold_every_output_buffer_one_gives_way),
+        TEST(a_late_answer_finds_a_buffer_when_slow_readers_hold_them_all),
         TEST(at_the_limit_the_longest_idle_connection_makes_room),
         TEST(connections_with_something_outstanding_make_no_room),
         TEST(a_connection_stuck_in_a_query_makes_room),

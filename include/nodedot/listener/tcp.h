@@ -8,7 +8,8 @@
  *         middle of a query or of an answer for TCP_STUCK_MS.
  * Memory: tcp-connections objects of TCP_IN octets, and TCP_OUTPUTS buffers of TCP_OUT octets for answers that wait
  *         to be written; a connection holds one only while it has such answers. Pages that are not used cost
- *         nothing.
+ *         nothing. When all are held, a connection that is slow to read loses its own, and is closed: one of the
+ *         client that has most connections, or one that has been stuck for TCP_STUCK_MS.
  * Writes: all answers of one turn of the loop leave in one write.
  */
 #ifndef NODEDOT_LISTENER_TCP_H
@@ -48,6 +49,8 @@ enum tcp_state {
 };
 
 struct tcp_output {
+    struct tcp_connection *holder;
+    size_t place;      /* among the listener's outputs in use */
     size_t begin, end; /* octets of data that wait to be written */
     uint8_t data[TCP_OUT];
 };
@@ -89,8 +92,11 @@ struct tcp_listener {
     size_t accept_count;
     ev_timer sweep;
     struct pool connections, outputs;
+    struct tcp_output *used_outputs[TCP_OUTPUTS];
+    size_t used_output_count;
     struct tcp_connection *newest, *oldest;
     struct tcp_connection *dirty;
+    struct tcp_connection *in_hand; /* its query is being answered, into its output */
     size_t open;
     uint32_t serial;
     unsigned answered; /* queries of the connection in hand that were answered at once */
