@@ -184,6 +184,8 @@ static void send_answer(struct query_engine *engine, struct query *query, const 
 {
     size_t octets = size > 0 ? (size_t)size : 0;
 
+    if (octets == 0)
+        trace_note(&engine->trace, QUERY_DROPPED_GONE, 0);
     if (query->received_us != 0)
         trace_put(&engine->trace, &query->client, &query->message, query->question, query->received_us, out, octets);
     if (out != NULL)

@@ -169,6 +169,18 @@ def test_a_client_that_leaves_before_its_answer_is_logged(logged):
     assert wait_entries(program, 1)[0]["dropped"] == "client_gone"
 
 
+def test_a_client_that_leaves_is_not_logged_with_the_cause_of_another(logged):
+    program = logged(acl={"allow": "127.0.0.0/8", "deny": "127.0.0.99/32"})
+    program.upstream.behave("late.test", behaviours.delay(1))
+    with program.tcp() as tcp:
+        tcp.send(wire.query("late.test"))
+        wait_until(lambda: program.upstream.asked("late.test"), 5, "the question at the upstream")
+        tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with RST
+    assert program.exchange(wire.query("denied.test"), timeout=0.3, source="127.0.0.99") is None
+    told = {e["name"]: e["dropped"] for e in wait_entries(program, 2)}
+    assert told == {"denied.test": "acl", "late.test": "client_gone"}
+
+
 def test_a_truncated_answer_is_marked(logged):
     program = logged()
     program.upstream.behave("big.test", behaviours.addresses(200))
