@@ -39,16 +39,19 @@ static bool may_answer(const struct fallback_watch *watch, size_t group, uint64_
     return answers(watch, group, now_ms);
 }
 
+bool fallback_permitted(const struct upstream_config *group, const struct upstream_config *fallback, bool mismatch)
+{
+    return fallback->transport != TRANSPORT_PLAIN || group->fallback_on_mismatch || !mismatch;
+}
+
 bool fallback_allowed(const struct upstream_config *group, const struct upstream_config *fallback,
                       const struct address_status *rows)
 {
-    if (fallback->transport != TRANSPORT_PLAIN || group->fallback_on_mismatch)
-        return true;
-    for (size_t i = 0; i < group->address_count; i++) {
-        if (atomic_load(&rows[i].state) == IDENTITY_MISMATCH)
-            return false;
-    }
-    return true;
+    bool mismatch = false;
+
+    for (size_t i = 0; i < group->address_count && !mismatch; i++)
+        mismatch = atomic_load(&rows[i].state) == IDENTITY_MISMATCH;
+    return fallback_permitted(group, fallback, mismatch);
 }
 
 static void set(struct fallback_watch *watch, size_t group, bool serves, uint64_t now_ms)

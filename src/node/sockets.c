@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 /* Room for the queries that arrive while no generation reads: 4 MiB hold about 7,000 small ones (the kernel counts
- * about 1.1 kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds 193.
- * */
+ * about 1.1 kB for each and doubles what is asked for), 100 ms at 70,000 a second. The default of 208 KiB holds
+ * 193. */
 #define RECEIVE_BUFFER (4 * 1024 * 1024)
 
 /* Answers to one batch leave at once, and a batch may be 64 answers of 1,232 octets; 1 MiB holds several. */

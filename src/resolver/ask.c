@@ -4,6 +4,7 @@
 #include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/text.h"
 #include "nodedot/forward/certificate.h"
+#include "nodedot/forward/fallback.h"
 #include "nodedot/forward/online.h"
 #include "nodedot/forward/zone.h"
 #include "nodedot/resolver/local.h"
@@ -183,7 +184,6 @@ static bool ask_upstream(struct ask *ask, const struct upstream_config *upstream
     return true;
 }
 
-/* The daemon's rule: a plain fallback never serves because of a wrong identity, unless somebody said so. */
 static const struct upstream_config *fallback_of(struct ask *ask, const struct upstream_config *upstream)
 {
     const struct upstream_config *fallback;
@@ -191,7 +191,7 @@ static const struct upstream_config *fallback_of(struct ask *ask, const struct u
     if (upstream->fallback == CONFIG_NO_UPSTREAM)
         return NULL;
     fallback = &ask->config->upstreams[upstream->fallback];
-    if (fallback->transport == TRANSPORT_DOT || !ask->mismatch || upstream->fallback_on_mismatch)
+    if (fallback_permitted(upstream, fallback, ask->mismatch))
         return fallback;
     fprintf(ask->out, ";; the fallback %s is plain and not asked: identity mismatch\n", fallback->name);
     return NULL;

@@ -36,7 +36,11 @@ void fallback_init(struct fallback_watch *watch, const struct config *config, co
 /* Looks at all groups, sets their flags and logs what changes. True: something did, and workers should look. */
 bool fallback_update(struct fallback_watch *watch, uint64_t now_ms);
 
-/* May fallback serve for a group whose addresses have these rows? */
+/* The rule of `fallback-on-mismatch`: may fallback serve for the group? mismatch: an address of the group has the wrong
+ * identity. */
+bool fallback_permitted(const struct upstream_config *group, const struct upstream_config *fallback, bool mismatch);
+
+/* The same for a group whose addresses have these rows. */
 bool fallback_allowed(const struct upstream_config *group, const struct upstream_config *fallback,
                       const struct address_status *rows);
 
