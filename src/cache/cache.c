@@ -221,11 +221,6 @@ struct cache_key cache_key_of(const struct cache *cache, const struct question *
     return key;
 }
 
-void cache_prefetch(const struct cache *cache, const struct cache_key *key)
-{
-    ring_prefetch_record(&cache->shards[shard_number(cache, key->hash)].ring, key->hash);
-}
-
 /* Is the question of this message, of size octets, that of the key? */
 static bool question_matches(const uint8_t *message, size_t size, const struct question *question)
 {

@@ -208,21 +208,6 @@ void ring_prefetch_index(const struct ring *ring, uint64_t hash)
     __builtin_prefetch(bucket_at(ring, hash, 0));
 }
 
-void ring_prefetch_record(const struct ring *ring, uint64_t hash)
-{
-    const _Atomic uint64_t *bucket = bucket_at(ring, hash, 0);
-    uint64_t sought = entry_of(hash, 0);
-
-    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
-        uint64_t entry = relaxed(&bucket[i]);
-
-        if ((entry & ENTRY_SAME) == sought && word_of(entry) < ring->word_count) {
-            __builtin_prefetch(ring->words + word_of(entry));
-            __builtin_prefetch(ring->words + word_of(entry) + LINE_WORDS);
-        }
-    }
-}
-
 struct ring_cursor ring_find(const struct ring *ring, uint64_t hash)
 {
     return (struct ring_cursor){.ring = ring, .hash = hash};

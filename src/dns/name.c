@@ -251,12 +251,3 @@ bool name_in_zone(const struct name *name, const struct name *zone)
         at += 1u + name->bytes[at];
     return at == start;
 }
-
-unsigned name_labels(const struct name *name)
-{
-    unsigned count = 0;
-
-    for (const uint8_t *label = name->bytes; label[0] != 0; label += 1 + label[0])
-        count++;
-    return count;
-}

@@ -53,7 +53,8 @@ unsigned address_outstanding(const struct address *address)
     return count;
 }
 
-struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to)
+/* Any connection whose state is in [from, to], or NULL. */
+static struct stream *stream_in(struct address *address, enum stream_state from, enum stream_state to)
 {
     for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
         if (address->streams[i].state >= from && address->streams[i].state <= to)
@@ -85,12 +86,12 @@ static unsigned open_streams(const struct address *address)
 
 void address_open_stream(struct address *address)
 {
-    struct stream *idle = address_stream_in(address, STREAM_IDLE, STREAM_IDLE);
+    struct stream *idle = stream_in(address, STREAM_IDLE, STREAM_IDLE);
 
     if (address->upstream->forward->closing || standing_state(&address->standing) == IDENTITY_MISMATCH ||
         idle == NULL || address_pauses(address) ||
         open_streams(address) >= address->upstream->forward->streams_open_max ||
-        address_stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
+        stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
         return;
     stream_open(idle);
 }
@@ -136,7 +137,7 @@ void address_failed(struct address *address, const char *reason)
     address->failures++;
     note_silence(address);
     atomic_fetch_add_explicit(&address->standing.status->failures, 1, memory_order_relaxed);
-    if (address_stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
+    if (stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
         (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
         standing_unreachable(&address->standing, reason);
     set_timer(address, pause_after(address->failures));
@@ -328,7 +329,7 @@ static void address_reopen(struct address *address, bool wanted, bool progress)
 {
     bool warm = progress && clock_ms() - address->asked_ms < KEEP_WARM_MS;
 
-    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL &&
+    if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL &&
         (wanted || warm || address->waiting.first != NULL))
         address_open_stream(address);
 }
@@ -357,7 +358,7 @@ void address_stream_closed(struct stream *stream, bool was_ready, const char *re
     }
     if (was_ready)
         address_reopen(address, wanted, progress);
-    if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
+    if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
         address->move_waiting = true;
         forward->unsettled = true;
     }
@@ -377,9 +378,9 @@ static void probe_failed(struct address *address)
 /* Gets a failed address a connection that a probe can be sent on. */
 static void connect_again(struct address *address)
 {
-    struct stream *suspect = address_stream_in(address, STREAM_READY, STREAM_READY);
+    struct stream *suspect = stream_in(address, STREAM_READY, STREAM_READY);
 
-    if (address_stream_in(address, STREAM_IDLE, STREAM_IDLE) == NULL && suspect != NULL)
+    if (stream_in(address, STREAM_IDLE, STREAM_IDLE) == NULL && suspect != NULL)
         stream_close(suspect, "no answer");
     address_open_stream(address);
     if (!ev_is_active(&address->timer)) /* it did not fail at once */
@@ -462,7 +463,7 @@ void address_recheck(struct address *address)
         address_drop_tickets(address);
         address->move_waiting = true;
         address->upstream->forward->unsettled = true;
-    } else if (address_stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
+    } else if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
         address_open_stream(address);
     }
 }

@@ -57,7 +57,7 @@ void attempt_forget(struct attempt *attempt)
 }
 
 /* Asks, or waits in the address's queue for a connection. False: a plain address refused at once. */
-bool attempt_ask(struct attempt *attempt, struct address *address)
+static bool attempt_ask(struct attempt *attempt, struct address *address)
 {
     attempt->address = address;
     if (!attempt_uses_stream(attempt)) {

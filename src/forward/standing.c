@@ -176,8 +176,3 @@ bool standing_row_usable(const struct upstream_config *config, const struct addr
     /* The proof may be newer than the caller's clock. */
     return now_ms <= atomic_load(&row->validated_ms) + limit;
 }
-
-bool standing_usable(const struct standing *standing, uint64_t now_ms)
-{
-    return standing_row_usable(standing->config, standing->status, now_ms);
-}

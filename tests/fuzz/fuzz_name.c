@@ -19,7 +19,6 @@ static void check_text(const struct name *name)
     check(name_from_text(name_to_text(name, text), &again));
     check(name_equal(name, &again));
     check(name_in_zone(name, &again));
-    check(name_labels(name) <= NAME_MAX_LABELS);
 }
 
 static void check_place(const uint8_t *data, size_t size, size_t at)

@@ -32,7 +32,6 @@ static bool find(struct ring *ring, uint64_t hash, struct ring_cursor *cursor)
     unsigned candidates = 0;
 
     ring_prefetch_index(ring, hash);
-    ring_prefetch_record(ring, hash);
     *cursor = ring_find(ring, hash);
     while (ring_next(cursor)) {
         check(++candidates <= 16);

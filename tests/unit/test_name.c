@@ -373,23 +373,6 @@ static void zones_are_compared_by_whole_labels(void **state)
     assert_false(name_in_zone(&lookalike, &zone));
 }
 
-static void labels_are_counted(void **state)
-{
-    uint8_t octets[255] = {0};
-    struct name name = name_of(".");
-
-    (void)state;
-    assert_int_equal(name_labels(&name), 0);
-    name = name_of("a.b.c");
-    assert_int_equal(name_labels(&name), 3);
-    for (unsigned i = 0; i < NAME_MAX_LABELS; i++)
-        octets[2 * i] = 1;
-    struct wire w = wire_of(octets, sizeof(octets));
-    name_read(&w, &name);
-    assert_false(w.bad);
-    assert_int_equal(name_labels(&name), NAME_MAX_LABELS);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,7 +397,6 @@ int main(void)
         cmocka_unit_test(text_goes_out_as_it_came_in),
         cmocka_unit_test(the_longest_text_fits),
         cmocka_unit_test(zones_are_compared_by_whole_labels),
-        cmocka_unit_test(labels_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

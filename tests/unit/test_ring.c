@@ -403,18 +403,6 @@ static void overwritten_memory_gives_misses_and_an_append_recovers(void **state)
     }
 }
 
-static void prefetching_needs_no_record(void **state)
-{
-    struct fixture *f = *state;
-
-    for (uint64_t n = 0; n < 100; n++) {
-        ring_prefetch_index(&f->ring, hash_of(n));
-        ring_prefetch_record(&f->ring, hash_of(n));
-        put(f, n, NULL, yes);
-        ring_prefetch_record(&f->ring, hash_of(n));
-    }
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_create, fixture_destroy)
@@ -437,7 +425,6 @@ int main(void)
         TEST(a_distrusted_ring_gives_misses_until_the_next_append_empties_it),
         TEST(a_second_view_of_the_memory_sees_the_same),
         TEST(overwritten_memory_gives_misses_and_an_append_recovers),
-        TEST(prefetching_needs_no_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

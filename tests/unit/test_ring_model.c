@@ -288,7 +288,6 @@ static void *reader_run(void *context)
         struct ring_cursor cursor = ring_find(&r->ring, key_hash(key));
         struct content c;
 
-        ring_prefetch_record(&r->ring, key_hash(key));
         while (good != 0 && ring_next(&cursor)) {
             if (!ring_copy(&cursor, 0, record, cursor.size))
                 continue; /* the writer was quicker */

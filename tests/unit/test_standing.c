@@ -104,10 +104,10 @@ static void a_proof_makes_an_address_usable(void **state)
 
     (void)state;
     assert_standing(IDENTITY_UNVERIFIED, 0, 0);
-    assert_false(standing_usable(&standing, before));
+    assert_false(standing_row_usable(&config, &status, before));
     assert_true(prove());
     assert_standing(IDENTITY_VALID, 0, 1);
-    assert_true(standing_usable(&standing, clock_ms()));
+    assert_true(standing_row_usable(&config, &status, clock_ms()));
     assert_true(status.validated_ms >= before && status.since_ms >= before);
     assert_int_equal(status.pins_matched, 5);
     assert_true(status.not_after == INT64_MAX / 2);
@@ -129,7 +129,7 @@ static void who_enters_or_leaves_mismatch_makes_the_epoch_grow(void **state)
     assert_standing(IDENTITY_MISMATCH, 1, 1);
     assert_false(miss());
     assert_standing(IDENTITY_MISMATCH, 1, 1);
-    assert_false(standing_usable(&standing, clock_ms()));
+    assert_false(standing_row_usable(&config, &status, clock_ms()));
     assert_true(prove());
     assert_standing(IDENTITY_VALID, 2, 2);
     assert_false(miss());
@@ -143,7 +143,7 @@ static void an_unreachable_address_keeps_its_epoch(void **state)
     assert_true(prove());
     standing_unreachable(&standing, "time-out");
     assert_standing(IDENTITY_UNREACHABLE, 0, 2);
-    assert_false(standing_usable(&standing, clock_ms()));
+    assert_false(standing_row_usable(&config, &status, clock_ms()));
     standing_unreachable(&standing, "time-out");
     assert_standing(IDENTITY_UNREACHABLE, 0, 2);
     assert_true(prove());
@@ -177,21 +177,21 @@ static void a_plain_upstream_is_usable_when_it_answers(void **state)
 {
     (void)state;
     config.transport = TRANSPORT_PLAIN;
-    assert_false(standing_usable(&standing, clock_ms()));
+    assert_false(standing_row_usable(&config, &status, clock_ms()));
     standing_answered(&standing);
     assert_standing(IDENTITY_VALID, 0, 1);
-    assert_true(standing_usable(&standing, clock_ms() + 1000000000));
+    assert_true(standing_row_usable(&config, &status, clock_ms() + 1000000000));
     standing_unreachable(&standing, "time-out");
-    assert_false(standing_usable(&standing, clock_ms()));
+    assert_false(standing_row_usable(&config, &status, clock_ms()));
 }
 
 static void a_proof_is_good_for_the_revalidation_period(void **state)
 {
     (void)state;
     assert_true(prove());
-    assert_true(standing_usable(&standing, status.validated_ms));
-    assert_true(standing_usable(&standing, status.validated_ms + 300 * 1000));
-    assert_false(standing_usable(&standing, status.validated_ms + 2 * 300 * 1000));
+    assert_true(standing_row_usable(&config, &status, status.validated_ms));
+    assert_true(standing_row_usable(&config, &status, status.validated_ms + 300 * 1000));
+    assert_false(standing_row_usable(&config, &status, status.validated_ms + 2 * 300 * 1000));
 }
 
 /* A thread may have read its clock just before another one had the proof. */
@@ -199,7 +199,7 @@ static void a_proof_newer_than_the_askers_clock_counts(void **state)
 {
     (void)state;
     assert_true(prove());
-    assert_true(standing_usable(&standing, status.validated_ms - 1));
+    assert_true(standing_row_usable(&config, &status, status.validated_ms - 1));
 }
 
 static void a_missed_pin_in_report_mode_is_counted_and_accepted(void **state)
@@ -325,10 +325,10 @@ static void the_wall_clock_decides_on_certificates_alone(void **state)
     prove_until(WALL_SECONDS + 30 * DAY, 1);
     uint64_t validated_ms = status.validated_ms;
     wall_seconds -= 365 * DAY;
-    assert_true(standing_usable(&standing, validated_ms + 300 * 1000));
+    assert_true(standing_row_usable(&config, &status, validated_ms + 300 * 1000));
     wall_seconds += 2 * 365 * DAY;
-    assert_true(standing_usable(&standing, validated_ms + 300 * 1000));
-    assert_false(standing_usable(&standing, validated_ms + 2 * 300 * 1000));
+    assert_true(standing_row_usable(&config, &status, validated_ms + 300 * 1000));
+    assert_false(standing_row_usable(&config, &status, validated_ms + 2 * 300 * 1000));
     assert_lines(0, 0);
     prove_until(WALL_SECONDS + 30 * DAY, 1);
     assert_lines(0, 1);

@@ -94,10 +94,6 @@ void cache_clear(struct cache *cache);
 struct cache_key cache_key_of(const struct cache *cache, const struct question *question, bool dnssec_ok,
                               bool checking_disabled);
 
-/* Asks the CPU for the record of a key made some time ago. Nothing depends on it. In a large cache, a batch of
- * questions costs half when all keys are made first, then all records prefetched, then looked up. */
-void cache_prefetch(const struct cache *cache, const struct cache_key *key);
-
 /* Copies the answer to out: header as stored with ID 0, question in lower case, records with TTLs lowered by their age,
  * no OPT; ready for answer_finish(). stale_ttl 0: a stale answer is a miss; else its TTLs read stale_ttl (RFC 8767
  * section 4: 30). Returns false for a miss, or when capacity is short; out is garbage then. out needs no alignment.

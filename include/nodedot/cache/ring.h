@@ -50,10 +50,8 @@ void ring_format(struct ring *ring);
 /* Largest record that this ring takes. */
 size_t ring_max_record(const struct ring *ring);
 
-/* Asks the CPU to fetch the line of the index where hash most likely is; and, some time later, the record that the line
- * points to. */
+/* Asks the CPU to fetch the line of the index where hash most likely is. */
 void ring_prefetch_index(const struct ring *ring, uint64_t hash);
-void ring_prefetch_record(const struct ring *ring, uint64_t hash);
 
 /* Candidates for a hash: up to 16 positions, as a rule 0 or 1. A reader walks them and compares its key. */
 struct ring_cursor {

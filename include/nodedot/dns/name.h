@@ -54,7 +54,4 @@ bool name_equal(const struct name *a, const struct name *b);
 /* Is name equal to zone or below it? Labels are compared whole: "notexample.com" is not below "example.com". */
 bool name_in_zone(const struct name *name, const struct name *zone);
 
-/* The number of labels, the root's not counted. */
-unsigned name_labels(const struct name *name);
-
 #endif

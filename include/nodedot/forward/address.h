@@ -22,9 +22,6 @@ struct stream *address_stream(const struct address *address);
 /* Queries that are out there. */
 unsigned address_outstanding(const struct address *address);
 
-/* Any connection whose state is in [from, to], or NULL. */
-struct stream *address_stream_in(struct address *address, enum stream_state from, enum stream_state to);
-
 /* Opens one more connection, unless one is on its way or none may be opened. */
 void address_open_stream(struct address *address);
 

@@ -38,11 +38,8 @@ void standing_stalled(const struct standing *standing);
 enum identity_state standing_state(const struct standing *standing);
 uint32_t standing_epoch(const struct standing *standing);
 
-/* May queries be sent, as far as all threads together know? DoT: proved within the revalidation period; plain: it
- * answers. */
-bool standing_usable(const struct standing *standing, uint64_t now_ms);
-
-/* The same of an address of config that has this row. */
+/* May queries be sent to the address of config that has this row, as far as all threads together know? DoT: proved
+ * within the revalidation period; plain: it answers. */
 bool standing_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms);
 
 #endif
