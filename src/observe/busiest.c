@@ -10,7 +10,7 @@
 /* A rate right after the start is one over this at least: the first queries of a node are no flood. */
 #define SPAN_MIN_MS 1000
 
-/* A set is read again when a place changed hands meanwhile, but not for ever. */
+/* A set is read again when it changed meanwhile, but not for ever. */
 #define TRIES 3
 
 /* Every place of a set, over all sketches. */
@@ -47,10 +47,21 @@ static uint64_t weight(const struct busiest_set *of, unsigned way)
     return (uint64_t)get(&of->now[way]) + get(&of->before[way]) + get(&of->inherited[way]);
 }
 
+/* What is set between these two is read all or not at all (read_set()). */
+static void begin_change(struct busiest_set *in)
+{
+    set(&in->version, get(&in->version) + 1);
+    atomic_thread_fence(memory_order_release);
+}
+
+static void end_change(struct busiest_set *in)
+{
+    atomic_store_explicit(&in->version, get(&in->version) + 1, memory_order_release);
+}
+
 /* Takes the place of who weighs least. */
 static void replace(struct busiest_set *in, struct busiest_key key)
 {
-    uint32_t version = get(&in->version);
     unsigned least = 0;
     uint64_t inherited;
 
@@ -59,14 +70,13 @@ static void replace(struct busiest_set *in, struct busiest_key key)
             least = way;
     }
     inherited = weight(in, least);
-    atomic_store_explicit(&in->version, version + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    begin_change(in);
     atomic_store_explicit(&in->keys[least][0], key.high, memory_order_relaxed);
     atomic_store_explicit(&in->keys[least][1], key.low, memory_order_relaxed);
     set(&in->now[least], 1);
     set(&in->before[least], 0);
     set(&in->inherited[least], inherited < UINT32_MAX ? (uint32_t)inherited : UINT32_MAX);
-    atomic_store_explicit(&in->version, version + 2, memory_order_release);
+    end_change(in);
 }
 
 static bool is_mapped(struct busiest_key key)
@@ -111,11 +121,13 @@ void busiest_turn(struct busiest_sketch *sketch, uint64_t now_ms)
     if (length < BUSIEST_WINDOW_MS)
         return;
     for (struct busiest_set *of = sketch->sets; of < sketch->sets + BUSIEST_SETS; of++) {
+        begin_change(of); /* nobody may count the same queries in both windows */
         for (unsigned way = 0; way < BUSIEST_WAYS; way++) {
             set(&of->before[way], get(&of->now[way]));
             set(&of->now[way], 0);
             set(&of->inherited[way], 0);
         }
+        end_change(of);
     }
     set(&sketch->before_ms, length < UINT32_MAX ? (uint32_t)length : UINT32_MAX);
     atomic_store_explicit(&sketch->window_ms, now_ms, memory_order_relaxed);

@@ -32,7 +32,7 @@ struct busiest_set {
     _Atomic uint32_t now[BUSIEST_WAYS];       /* queries in this window */
     _Atomic uint32_t before[BUSIEST_WAYS];    /* in the window before */
     _Atomic uint32_t inherited[BUSIEST_WAYS]; /* of who had the place */
-    _Atomic uint32_t version;                 /* odd while a place changes hands */
+    _Atomic uint32_t version;                 /* odd while a place changes hands or the window ends */
 };
 
 /* An address as a number, the rest of its client's prefix cut off; an IPv4 one as IPv4-mapped. */
