@@ -17,7 +17,7 @@ def identity(release, node):
 
 
 def generation(release, node):
-    return release.counter(node, "generation")
+    return release.status(node)["generation"]
 
 
 def with_pins(upstream, *pins):
@@ -48,7 +48,7 @@ def test_a_wrong_pin_in_an_edit_leaves_the_running_generation(healthy, node, cli
     log = release.log(node)
     release.upgrade(**with_pins(upstream, unused_pin(), unused_pin()))
     assert "not ready in time" in release.wait_for_log(node, "reload failed", log)
-    assert release.counter(node, "reloads_failed_total") >= 1
+    assert release.status(node)["reloads"]["failed"] >= 1
     assert (identity(release, node), generation(release, node)) == (before, number)
     assert client.answers(fresh()) == ["192.0.2.1"]
     assert release.is_ready(node)

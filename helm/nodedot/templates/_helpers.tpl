@@ -111,6 +111,12 @@ ${POD_IP}:{{ $port }}
 {{- end }}
 {{- end }}
 
+{{/* Alerts and dashboard speak of an instance as a node; a pod's address would change with every update in service mode. */}}
+{{- define "nodedot.metrics.instance" -}}
+- sourceLabels: [__meta_kubernetes_pod_node_name]
+  targetLabel: instance
+{{- end }}
+
 {{/* What the chart sets without being asked, as JSON. */}}
 {{- define "nodedot.config.defaults" -}}
 {{- $config := dict

@@ -1,5 +1,6 @@
 """A release of the chart."""
 
+import json
 import os
 import time
 
@@ -109,16 +110,15 @@ class Release:
     def log(self, node, *options):
         return kube.kubectl("-n", self.namespace, "logs", self.pod(node)["metadata"]["name"], *options)
 
+    def nodedot(self, node, *arguments):
+        """What a command of the program prints in the pod, which holds no other program."""
+        return kube.execute(self.namespace, self.pod(node)["metadata"]["name"], "/nodedot", *arguments)
+
     def status(self, node):
-        """What `nodedot status` prints in the pod."""
-        return kube.execute(self.namespace, self.pod(node)["metadata"]["name"], "/nodedot", "status")
+        return json.loads(self.nodedot(node, "status", "--json"))
 
     def counter(self, node, name):
-        for line in self.status(node).splitlines():
-            words = line.split()
-            if words and words[0] == f"nodedot_{name}":
-                return int(words[1])
-        raise AssertionError(f"no {name} in:\n{self.status(node)}")
+        return self.status(node)["metrics"][name]
 
     def hurry(self):
         """The kubelet brings a changed ConfigMap when it next looks at the pod: in a minute, or when a pod changes."""
