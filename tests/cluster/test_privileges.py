@@ -51,6 +51,20 @@ def test_both_processes_are_under_a_seccomp_filter_and_gain_no_privilege(process
         assert status["NoNewPrivs"] == ["1"]
 
 
+def test_the_resolver_has_a_filter_of_its_own_over_that_of_the_runtime(processes, release, node):
+    (_, supervisor), (_, resolver) = processes
+    if "Seccomp_filters" not in resolver:
+        pytest.skip("the kernel does not count filters (Linux 5.9)")
+    assert int(resolver["Seccomp_filters"][0]) > int(supervisor["Seccomp_filters"][0]) > 0
+    assert "no system-call filter" not in release.log(node)
+
+
+def test_the_resolver_cannot_be_traced_or_dumped_by_its_user(processes, agent):
+    """The files of a process that cannot be dumped belong to root (proc(5))."""
+    _, (pid, _) = processes
+    assert agent("stat", "-c", "%u", f"/proc/{pid}/mem").strip() == "0"
+
+
 def mounts(agent, pid):
     """{mount point: options} of the process."""
     lines = agent("cat", f"/proc/{pid}/mountinfo").splitlines()
@@ -74,7 +88,11 @@ def test_no_host_port_is_reserved(release, node):
 
 def test_the_api_server_takes_the_chart_with_every_extra(release):
     """Monitors need their custom resources, so they are left out."""
-    extras = {"networkPolicy": {"enabled": True, "clientNamespaces": ["default"]}, "dashboard": {"enabled": True}}
+    extras = {
+        "metrics": {"enabled": True},
+        "networkPolicy": {"enabled": True, "clientNamespaces": ["default"]},
+        "dashboard": {"enabled": True},
+    }
     release.install("--dry-run=server", **extras)
 
 
