@@ -25,8 +25,8 @@ bool share_init(struct share *share, uint32_t capacity, const struct client_pref
     share->prefix = *prefix;
     share->bucket_mask = buckets - 1;
     hash_key_random(&share->key);
-    share->buckets = calloc(buckets, sizeof(*share->buckets));
-    share->levels = calloc((size_t)capacity + 1, sizeof(*share->levels));
+    share->buckets = calloc(buckets, sizeof(struct share_client *));
+    share->levels = calloc((size_t)capacity + 1, sizeof(struct share_client *));
     return share->buckets != NULL && share->levels != NULL &&
            pool_init(&share->clients, capacity, sizeof(struct share_client));
 }
