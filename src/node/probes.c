@@ -1,5 +1,6 @@
 #include "nodedot/node/probes.h"
 
+#include "nodedot/base/clock.h"
 #include "nodedot/node/sockets.h"
 #include "nodedot/observe/log.h"
 
@@ -10,6 +11,12 @@
 
 /* The smallest there is: the kernel lets one connection more than this wait. */
 #define PROBE_BACKLOG 0
+/* While somebody floods: room for the connections of a turn of the loop that takes long. */
+#define PROBE_BACKLOG_FLOODED 128
+/* Connections to one port in a second that are no probes any more: a kubelet makes one, a person in a hurry some. */
+#define PROBE_CALM 20
+/* So long after the last that was too many, the flood is over; more than the second in which they are counted. */
+#define PROBE_FLOOD_MS 1500
 
 /* Connections accepted in one turn of the loop: nobody may keep the supervisor busy by connecting. */
 #define ACCEPT_MAX 16
@@ -21,8 +28,37 @@ static bool is_free(const struct probe *probe)
     return !probe->in_use && !probe->wanted;
 }
 
+static void set_flooded(struct probe *probe, bool flooded)
+{
+    if (probe->flooded == flooded || listen(probe->fd, flooded ? PROBE_BACKLOG_FLOODED : PROBE_BACKLOG) < 0)
+        return;
+    probe->flooded = flooded;
+}
+
+static void count_connection(struct probe *probe)
+{
+    uint64_t now_ms = clock_ms();
+
+    if (now_ms - probe->second_ms >= 1000) {
+        probe->second_ms = now_ms;
+        probe->connections = 0;
+    }
+    if (++probe->connections <= PROBE_CALM)
+        return;
+    probe->flood_ms = now_ms;
+    set_flooded(probe, true);
+}
+
+static void look_for_calm(struct probe *probe)
+{
+    if (probe->flooded && clock_ms() - probe->flood_ms >= PROBE_FLOOD_MS)
+        set_flooded(probe, false);
+}
+
 static void on_connection(struct ev_loop *loop, ev_io *io, int revents)
 {
+    struct probe *probe = io->data;
+
     (void)loop, (void)revents;
     for (int i = 0; i < ACCEPT_MAX; i++) {
         int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -30,6 +66,7 @@ static void on_connection(struct ev_loop *loop, ev_io *io, int revents)
         if (fd < 0)
             return;
         close(fd);
+        count_connection(probe);
     }
 }
 
@@ -67,6 +104,7 @@ static void probe_close(struct probes *probes, struct probe *probe)
     ev_io_stop(probes->loop, &probe->accept);
     shutdown(probe->fd, SHUT_RDWR); /* ends listening; what waits to be accepted is reset */
     set_reuse(probe, 0);
+    probe->flooded = false;
     probe->listening = false;
 }
 
@@ -115,6 +153,7 @@ static bool prepare_probe(struct probes *probes, const struct endpoint *address,
         probe->endpoint = endpoint;
         probe->fd = fd;
         ev_io_init(&probe->accept, on_connection, fd, EV_READ);
+        probe->accept.data = probe;
     }
     probe->next_kind = kind;
     probe->wanted = true;
@@ -176,7 +215,10 @@ void probes_set(struct probes *probes, bool liveness, bool readiness)
     note_change(probes, PROBE_LIVENESS, liveness);
     note_change(probes, PROBE_READINESS, readiness);
     for (struct probe *probe = probes->probe; probe < probes->probe + PROBES_MAX; probe++) {
-        if (!probe->in_use || probe->listening == probes->open[probe->kind])
+        if (!probe->in_use)
+            continue;
+        look_for_calm(probe);
+        if (probe->listening == probes->open[probe->kind])
             continue;
         if (probe->listening)
             probe_close(probes, probe);

@@ -1,8 +1,11 @@
 """The liveness and readiness ports."""
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -118,6 +121,55 @@ def test_failures_of_single_questions_do_not_touch_readiness(nodedot):
     for _ in range(20):
         nodedot.ask("fail.test")
     stays(nodedot.is_ready, 0.5, "readiness")
+
+
+FLOOD = """
+import socket, sys, time
+end, held = time.monotonic() + float(sys.argv[4]), []
+while time.monotonic() < end:
+    s = socket.socket()
+    s.setblocking(False)
+    s.bind((sys.argv[3], 0))
+    s.connect_ex((sys.argv[1], int(sys.argv[2])))
+    held.append(s)
+    if len(held) == 400:
+        for s in held[:200]:
+            s.close()
+        del held[:200]
+"""
+
+
+@contextlib.contextmanager
+def flooded(program, port, source, seconds):
+    flood = subprocess.Popen([sys.executable, "-c", FLOOD, program.address, str(port), source, str(seconds)])
+    try:
+        yield flood
+    finally:
+        flood.kill()
+        flood.wait()
+
+
+@pytest.mark.quiet
+@pytest.mark.parametrize("port", [LIVENESS_PORT, READINESS_PORT])
+def test_a_flood_of_connections_fails_no_probe(nodedot, address, port):
+    """A probe that found no room would be let in after a second, when the kubelet's time-out has passed."""
+    results = []
+    with flooded(nodedot, port, address(), 3) as flood:
+        while flood.poll() is None:
+            results.append(port_open(nodedot.address, port, timeout=0.9))
+            time.sleep(0.03)
+        assert flood.wait() == 0
+    assert len(results) > 10
+    # The first may come before the flood was noticed.
+    assert results.count(False) <= 1
+
+
+@pytest.mark.quiet
+def test_after_a_flood_a_hung_supervisor_is_noticed_as_before(nodedot, address):
+    with flooded(nodedot, LIVENESS_PORT, address(), 0.5) as flood:
+        assert flood.wait() == 0
+    time.sleep(2.5)  # nothing tells when the backlog is the short one again
+    test_a_hung_supervisor_stops_answering_within_three_probes(nodedot, LIVENESS_PORT)
 
 
 @pytest.mark.quiet
