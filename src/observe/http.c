@@ -15,6 +15,9 @@
 /* How often time limits are looked at while there are connections. */
 #define HTTP_SWEEP_S 1.
 
+/* What is one client: as [limits] has it unless told otherwise, and nobody scrapes from a whole network. */
+static const struct client_prefix client_prefix = {.ipv4 = 32, .ipv6 = 64};
+
 struct status_line {
     unsigned code;
     const char *phrase;
@@ -73,17 +76,43 @@ static void linger(struct http_connection *c)
     enter(c, HTTP_LINGERING, HTTP_LINGER_MS);
 }
 
-/* Of those in this state, or of those of them that hold a page, the one that has done nothing for longest; NULL:
- * there is none. */
-static struct http_connection *oldest(struct http_server *server, enum http_state state, bool with_page)
+static unsigned held_by_client_of(const struct http_connection *one)
 {
-    struct http_connection *found = NULL;
+    const struct http_connection *connections = one->server->connections;
+    unsigned count = 0;
+
+    for (size_t i = 0; i < HTTP_CONNECTIONS; i++)
+        count += connections[i].state != HTTP_FREE && memcmp(connections[i].client, one->client, ENDPOINT_CLIENT) == 0;
+    return count;
+}
+
+static bool goes_before(const struct http_connection *one, const struct http_connection *other)
+{
+    unsigned held = held_by_client_of(one);
+    unsigned held_by_other = held_by_client_of(other);
+
+    if (held != held_by_other)
+        return held > held_by_other;
+    if (one->state != other->state)
+        return one->state < other->state;
+    return one->active_us < other->active_us;
+}
+
+/* The connection that is closed for another, or, of those that hold a page, the one that loses it. There is always one:
+ * it is asked for when all places, or all pages, are taken. */
+static struct http_connection *choose_victim(struct http_server *server, bool with_page)
+{
+    struct http_connection *victim = NULL;
 
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
-        if (c->state == state && (c->page != NULL || !with_page) && (found == NULL || c->active_us < found->active_us))
-            found = c;
+        if (c->state == HTTP_FREE || (with_page && c->page == NULL))
+            continue;
+        if (victim == NULL || goes_before(c, victim))
+            victim = c;
     }
-    return found;
+    if (victim == NULL)
+        abort();
+    return victim;
 }
 
 /* ---- answers ---- */
@@ -127,18 +156,14 @@ static void put_header(struct http_connection *c, const struct request *request,
     c->left = (size_t)size + (request->head ? 0 : content);
 }
 
-/* A page: one that is free, or that of the slowest reader, who must be cut off before anybody else waits. */
+/* A page: one that is free, or that of a reader who is cut off before anybody else waits. */
 static char *take_page(struct http_server *server)
 {
     char *page = pool_take(&server->pages);
-    struct http_connection *slowest;
 
     if (page != NULL)
         return page;
-    slowest = oldest(server, HTTP_ANSWERING, true);
-    if (slowest == NULL)
-        abort(); /* a page is held by one that answers */
-    close_connection(slowest);
+    close_connection(choose_victim(server, true));
     return pool_take(&server->pages);
 }
 
@@ -247,30 +272,27 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
 
 /* ---- accepting ---- */
 
-/* There is always one: a newcomer is worth more than who says nothing, and that more than a slow reader. */
+/* A newcomer always has a place. */
 static struct http_connection *make_room(struct http_server *server)
 {
-    struct http_connection *c = oldest(server, HTTP_FREE, false);
+    struct http_connection *c = server->connections;
 
-    if (c != NULL)
-        return c;
-    c = oldest(server, HTTP_LINGERING, false);
-    if (c == NULL)
-        c = oldest(server, HTTP_READING, false);
-    if (c == NULL)
-        c = oldest(server, HTTP_ANSWERING, false);
-    if (c == NULL)
-        abort(); /* every connection has one of these states */
-    close_connection(c);
+    while (c < server->connections + HTTP_CONNECTIONS && c->state != HTTP_FREE)
+        c++;
+    if (c == server->connections + HTTP_CONNECTIONS) {
+        c = choose_victim(server, false);
+        close_connection(c);
+    }
     return c;
 }
 
-static void begin_connection(struct http_server *server, int fd)
+static void begin_connection(struct http_server *server, int fd, const struct endpoint *client)
 {
     struct http_connection *c = make_room(server);
 
     c->server = server;
     c->in_used = 0;
+    endpoint_client_key(client, &client_prefix, false, c->client);
     ev_io_init(&c->io, on_io, fd, EV_READ);
     c->io.data = c;
     enter(c, HTTP_READING, HTTP_IDLE_MS);
@@ -294,10 +316,11 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
 
     (void)loop, (void)revents;
     for (int i = 0; i < HTTP_ACCEPTS; i++) {
-        int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct endpoint client = {.size = sizeof(client.v6)};
+        int fd = accept4(io->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
-            begin_connection(server, fd);
+            begin_connection(server, fd, &client);
             continue;
         }
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -431,6 +432,49 @@ def test_slow_and_many_clients_harm_neither_dns_nor_who_scrapes(program):
     assert load.sent > 0 and not load.wrong and not load.lost
     for s in held:
         s.close()
+
+
+FLOODS = {
+    "silent": "pass",
+    "half_a_request": "s.send(b'GET /metr')",
+    "never_reading": "s.send(b'GET /metrics HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' * 30)",
+    "endless_header": "s.send(b'GET /metrics HTTP/1.1\\r\\nHost: a\\r\\nX: ' + b'y' * 60000)",
+}
+FLOOD = """
+import contextlib, socket, sys, time
+end, held = time.monotonic() + 2, []
+while time.monotonic() < end:
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    s.bind((sys.argv[3], 0))
+    s.settimeout(0.2)
+    with contextlib.suppress(OSError):
+        s.connect((sys.argv[1], int(sys.argv[2])))
+        {}
+    held.append(s)
+    if len(held) == 300:
+        for s in held[:100]:
+            s.close()
+        del held[:100]
+"""
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_client_that_floods_the_port_takes_nothing_from_who_scrapes(program, address, kind):
+    """However often it connects, it is its own connections that make room."""
+    code = FLOOD.format(FLOODS[kind])
+    flood = subprocess.Popen([sys.executable, "-c", code, program.address, str(METRICS_PORT), address()])
+    scrapes = 0
+    try:
+        while flood.poll() is None:
+            assert get(program).status == 200
+            scrapes += 1
+            time.sleep(0.02)
+        assert flood.wait() == 0
+    finally:
+        flood.kill()
+        flood.wait()
+    assert scrapes > 5
 
 
 def test_a_request_that_is_not_finished_is_given_up_after_5_s(program):

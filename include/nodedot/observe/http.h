@@ -1,10 +1,11 @@
 /* http.h - the metrics port: a small HTTP server for one thread's loop.
  *
- * Limits: HTTP_CONNECTIONS at a time; when they are all taken the one that has done nothing for longest makes room, at
- *         first among those that have not asked. A request is whole within HTTP_REQUEST_MS of its first octet, an
+ * Limits: HTTP_CONNECTIONS at a time; when they are all taken, one of the client that has most of them makes room: one
+ *         that has its answers before one that has not asked, and that before a slow reader; of equals the one that has
+ *         done nothing for longest. A request is whole within HTTP_REQUEST_MS of its first octet, an
  *         answer is read within HTTP_ANSWER_MS, and between requests a connection may be idle for HTTP_IDLE_MS.
  * Memory: taken at start: HTTP_CONNECTIONS of about 10 KiB, and HTTP_PAGES long answers. A page that is not used costs
- *         nothing. Who asks for one more cuts off the reader that is slowest.
+ *         nothing. Who asks for one more cuts off a reader, chosen in the same way.
  * Order:  one request at a time; what a client sends ahead waits in its buffer.
  * Shared: nothing; what is answered comes from the owner.
  */
@@ -35,14 +36,16 @@
 /* Header and content of an answer that is no page. */
 #define HTTP_SHORT (HTTP_HEADER + 512)
 
-enum http_state { HTTP_FREE, HTTP_READING, HTTP_ANSWERING, HTTP_LINGERING };
+/* In the order in which they make room. */
+enum http_state { HTTP_FREE, HTTP_LINGERING, HTTP_READING, HTTP_ANSWERING };
 
 struct http_connection {
     struct http_server *server;
     enum http_state state;
     ev_io io;
-    uint64_t active_us; /* when it did something last */
-    uint64_t until_us;  /* then it is closed */
+    uint8_t client[ENDPOINT_CLIENT]; /* endpoint_client_key() */
+    uint64_t active_us;              /* when it did something last */
+    uint64_t until_us;               /* then it is closed */
     bool keep_alive;
     char *page;        /* NULL: the answer is in answer */
     const char *write; /* what is left of it */
