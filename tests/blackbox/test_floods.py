@@ -1,7 +1,8 @@
 """Floods, and the bystander whom they must not reach.
 
-What peers suffered from, and the numbers they test with, as far as clients, parsing and limits go; and where it is tested.
-Names without a file are here; U: is the unit tests.
+What peers suffered from, and the numbers they test with, as far as clients, parsing, limits and the process go; and where it is
+tested. What upstreams do is in the tables of test_hostile_upstreams.py, test_resilience.py and test_identity_matrix.py. Names
+without a file are here; U: is the unit tests. test_tables.py looks that they exist.
 
 | fault of a peer, or number | test |
 |---|---|
@@ -9,12 +10,21 @@ Names without a file are here; U: is the unit tests.
 | AXFR, IXFR, NOTIFY, UPDATE over UDP and TCP | refused_table: zone_transfers..., notify_and_update..., ixfr...; bystander[refused_kinds] |
 | a rewritten answer would pass 65,535 octets | clients_tcp: an_answer_that_would_outgrow_a_frame...; U:message: an_answer_over_65535_octets... |
 | names with quotes, newlines, braces: metrics still parse | names_with_quotes_and_newlines_leave_the_metrics_page_whole |
+| metrics port: huge headers, slow clients, many of them | metrics: a_client_that_floods_the_port..., slow_and_many_clients..., a_request_that_is_not_finished...; U:request |
+| probe ports: many connections, none that ends | probes: a_flood_of_connections_fails_no_probe, probes_that_never_close... |
 | several OPT, lists of 64 KB, repeated options | refused_table: FORMERR; edns: 64_kib_of_options...; cookies: of_several_cookies...; bystander[options_of_64_kib] |
 | compression: loops, forward pointers, jumps | refused_table: FORMERR; U:name, U:message |
 | in-flight table full: no use after free | limits: everything under "In flight" and "Shares", in `make sanitize` |
 | a 65,533-octet request over TCP | clients_tcp: a_request_of_65533_octets_costs_little_memory; bystander[frames_of_65533] |
 | a cached answer must pass the ACL | refused_table: a_denied_client_gets_nothing_from_the_cache_either |
 | QCLASS, DO and CD are in the key | refused_table: a_class_other_than_in...; edns: an_answer_for_do...; U:cache |
+| two names with one hash | U:cache: questions_with_the_same_hash_do_not_get_each_others_answers |
+| stale answers and the in-flight limit together | limits: stale_answers_are_served_past_the_limit_too, who_gives_way_is_given_a_stale... |
+| an extended error's text longer than a buffer | edns: an_extended_error_text_of_60_kb_is_survived |
+| referrals are never followed (NRDelegation) | cache: a_referral_is_not_followed |
+| IDs and ports, new for each try; one question once | forwarding: plain_uses_a_random_port_and_id..., a_retry_over_plain_udp...; cache: equal_questions_in_flight_are_asked_once |
+| ICMP and fragments (SAD DNS, RFC 9715) | U:socket: a_datagram_may_be_fragmented_and_no_icmp_is_believed |
+| the clock is set by a year | U:clock: time_to_live_and_deadlines_go_on_as_before, a_timer_is_neither_early_nor_late |
 | DNSBomb: many queries held, then answered at once | a_pulse_is_no_larger_than_the_table_in_flight |
 | answers to the unasked (RFC 5358) | refused_table: qr_set..., shorter_than_a_header...; no_answer_to_an_answer; test_limits: allow_and_deny |
 | answer or close within 16 s | clients_tcp: an_idle_connection..., slow_loris_is_closed; U:tcp_listener |
