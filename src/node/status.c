@@ -217,7 +217,11 @@ static const struct status_page *map_page(int fd)
     const struct status_page *page = mmap(NULL, sizeof *page, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED)
         return NULL;
-    return page->magic == STATUS_MAGIC && page->size == sizeof *page ? page : NULL;
+    if (page->magic == STATUS_MAGIC && page->size == sizeof *page &&
+        strncmp(page->version, NODEDOT_VERSION, sizeof page->version - 1) == 0)
+        return page;
+    munmap((void *)(uintptr_t)page, sizeof *page);
+    return NULL;
 }
 
 /* Asks the daemon of this name for its page. NULL: none, and why in *result: -errno, -EPROTO for another version's. */

@@ -569,6 +569,38 @@ def test_colours_are_for_terminals_that_want_them(program):
     assert b"\033" not in shown(TERM="dumb")
 
 
+@pytest.mark.parametrize(("version", "code"), [(None, 0), (b"another", 1)])
+def test_only_a_page_of_the_same_version_is_read(program, version, code):
+    """What stands where is certain only in the version that wrote it, whatever the page's size."""
+    listen = program.config["server"]["listen"]
+    other = re.sub(r"\d+$", "1", listen)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(5)
+        asking.connect("\0nodedot/" + listen)
+        _, (page,), _, _ = socket.recv_fds(asking, 1, 1)
+    copy = os.memfd_create("page")
+    os.write(copy, os.pread(page, os.fstat(page).st_size, 0))
+    os.close(page)
+    if version is not None:
+        os.pwrite(copy, version.ljust(32, b"\0"), 16)  # behind the magic number and the size
+    with socket.socket(socket.AF_UNIX) as serving:
+        serving.bind("\0nodedot/" + other)
+        serving.listen(1)
+        shown = subprocess.Popen(
+            [binary(), "status", "-c", program.file, "--set", f"server.listen={other}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        serving.settimeout(5)
+        with serving.accept()[0] as asker:
+            socket.send_fds(asker, [b"x"], [copy])
+        _, said = shown.communicate(timeout=5)
+    os.close(copy)
+    assert shown.returncode == code
+    assert ("it is of another version" in said) == (version is not None)
+
+
 @pytest.mark.parametrize("seconds", ["0", "3601", "", "x", "-1", "1.5"])
 def test_an_interval_that_makes_no_sense_is_refused(seconds):
     assert run("status", f"--watch={seconds}").returncode == 2
