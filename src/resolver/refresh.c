@@ -16,17 +16,23 @@
  * tick, and the upstream's time to answer. */
 #define MARGIN_S 2
 
+/* Of what all threads may have, the part of one. */
+static uint32_t part_of(const struct query_engine *engine, uint32_t all)
+{
+    return (all + engine->config->workers - 1) / engine->config->workers;
+}
+
 static bool budget_take(struct query_engine *engine)
 {
     struct refresh *refresh = &engine->refresh;
     uint32_t now = clock_seconds();
-    uint32_t rate = (REFRESH_RATE + engine->config->workers - 1) / engine->config->workers;
+    uint32_t out = part_of(engine, engine->config->in_flight / REFRESH_SHARE + 1);
 
     if (refresh->second != now) {
         refresh->second = now;
         refresh->begun = 0;
     }
-    if (refresh->begun >= rate || refresh->unattended > engine->config->in_flight / REFRESH_SHARE)
+    if (refresh->begun >= part_of(engine, REFRESH_RATE) || refresh->unattended >= out)
         return false;
     refresh->begun++;
     return true;

@@ -3,8 +3,9 @@
  * Why:    an answer in use is asked for before it ends (prefetch); the most asked names are kept fresh all the time
  *         (prefetch-top); a stale answer that is served at once is refreshed behind the client's back (RFC 8767
  *         section 5).
- * Budget: flights that nobody waits for are at most REFRESH_SHARE of in-flight, and have places of their own in the
- *         table of flights, so that they take none from clients; REFRESH_RATE are begun a second, over all threads.
+ * Budget: none is begun while flights that nobody waits for are REFRESH_SHARE of in-flight; REFRESH_RATE are begun a
+ *         second; both over all threads, each of which has an equal part. They have places of their own in the table of
+ *         flights (forward_unattended_max()), so that they take none from clients.
  *         What is over the budget is not begun: the answer ends, and a client asks.
  * Once:   an answer is refreshed by one thread of one process at a time (cache_claim()), and one that failed not
  *         sooner than CACHE_CLAIM seconds later.
