@@ -107,6 +107,7 @@
  *  base/capability.c        gives up the rights of root
  *  base/clock.c             monotonic and wall time
  */
+#include "nodedot/base/exit.h"
 #include "nodedot/config/config.h"
 #include "nodedot/forward/pin.h"
 #include "nodedot/forward/survey.h"
@@ -120,8 +121,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum exit_status { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* Options of the command line, as bits: a command names those that it takes. */
 enum {

@@ -2,15 +2,11 @@
 
 #include "nodedot/base/base64.h"
 #include "nodedot/dns/mnemonic.h"
-#include "nodedot/dns/name.h"
+#include "nodedot/dns/record.h"
 
 #include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
-
-enum {
-    RECORD_FIXED_OCTETS = 10 /* TYPE, CLASS, TTL, RDLENGTH */
-};
 
 /* One row a type. A layout has one letter a field: 1 2 4 numbers of so many octets, a A address, 6 AAAA address, n name,
  * s character-string, S character-strings to the end, T type, x hex to the end, b base64 to the end, c property and
@@ -330,7 +326,7 @@ bool text_record(struct wire *w, uint16_t *type, char *out, size_t capacity)
     char type_text[MNEMONIC_TEXT], class_text[MNEMONIC_TEXT];
 
     put_name(&t, w);
-    const uint8_t *fixed = wire_take(w, RECORD_FIXED_OCTETS);
+    const uint8_t *fixed = wire_take(w, RECORD_FIXED);
     if (fixed == NULL)
         return false;
     *type = wire_get_u16(fixed);

@@ -3,6 +3,7 @@
 #include "nodedot/base/base64.h"
 #include "nodedot/base/clock.h"
 #include "nodedot/base/endpoint.h"
+#include "nodedot/base/exit.h"
 #include "nodedot/base/table.h"
 #include "nodedot/config/config.h"
 #include "nodedot/forward/certificate.h"
@@ -20,8 +21,6 @@
 #define PIN_FILE_MAX   256   /* certificates of a PEM file that are shown */
 #define PIN_HOST_MAX   256   /* a host name and NUL */
 #define PIN_NAMES      16    /* names of a leaf that are shown */
-
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct target {
     char host[PIN_HOST_MAX];

@@ -1,6 +1,7 @@
 #include "nodedot/forward/survey.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/base/exit.h"
 #include "nodedot/base/table.h"
 #include "nodedot/forward/certificate.h"
 #include "nodedot/forward/online.h"
@@ -11,8 +12,6 @@
 #define SURVEY_TIMEOUT_MS 5000 /* as a revalidation; an upstream that needs longer is of no use for queries either */
 #define SURVEY_AT_ONCE    64   /* addresses; each takes some 180 KiB meanwhile */
 #define SURVEY_DOUBTS     400  /* octets of text: all that can come together */
-
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct question probe = {.qtype = TYPE_NS, .qclass = CLASS_IN, .qname = {.length = 1, .bytes = {0}}};
 

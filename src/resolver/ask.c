@@ -1,6 +1,7 @@
 #include "nodedot/resolver/ask.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/base/exit.h"
 #include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/text.h"
 #include "nodedot/forward/certificate.h"
@@ -10,8 +11,6 @@
 #include "nodedot/resolver/local.h"
 
 #include <stdlib.h>
-
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct ask {
     const struct config *config;

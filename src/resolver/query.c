@@ -107,7 +107,7 @@ static ssize_t count_answer(const struct query_engine *engine, const uint8_t *an
 
     if (size < MESSAGE_HEADER)
         return 0;
-    flags = wire_get_u16(answer + 2);
+    flags = wire_get_u16(answer + MESSAGE_FLAGS_AT);
     if ((flags & MESSAGE_TC) != 0)
         metric_inc(engine->metrics, answers_truncated_total);
     count_rcode(engine->metrics, flags);
@@ -354,7 +354,7 @@ static ssize_t direct_answer(struct query_engine *engine, const struct query *qu
         return error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_INVALID_DATA,
                             out, capacity);
     memcpy(out, message, info->size_without_opt);
-    wire_put_u16(out + 10, info->additional_count);
+    wire_put_u16(out + MESSAGE_ARCOUNT_AT, info->additional_count);
     style.extended_rcode = (uint16_t)(info->rcode >> 4);
     trace_note(&engine->trace, QUERY_FROM_UPSTREAM, style.extended_rcode);
     return count_answer(engine, out,
