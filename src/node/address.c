@@ -90,7 +90,7 @@ static void log_change(const struct node_address *address, enum log_level level,
 static const char *reason_text(int result)
 {
     if (result == -EPERM)
-        return "the capability NET_ADMIN is missing";
+        return "the capability NET_ADMIN is missing (a start with manage-address = no gives it up)";
     if (result == -EACCES)
         return "IPv6 is disabled on this interface";
     return strerror(-result);

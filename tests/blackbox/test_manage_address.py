@@ -268,6 +268,25 @@ def test_a_reload_that_switches_it_off_removes_them(manage):
     wait_until(lambda: held(V4) == held(V6) == [], 15, f"the addresses to go\n{made.log()}")
 
 
+def test_a_reload_cannot_switch_it_on_and_says_why(start, upstream):
+    """The right was given up at the start, when it was not needed. What is there goes on, and can be reloaded."""
+    made = start(upstream, server=listen("127.0.0.1"))
+    server = {**made.config["server"], **listen("127.0.0.1", V4), "manage-address": "yes"}
+    made.write_config({**made.config, "server": server})
+    made.signal(signal.SIGHUP)
+    made.wait_log(f"level=error .*reload failed.*{V4}.*NET_ADMIN.*start.*manage-address")
+    assert held(V4) == [] and answers("127.0.0.1")
+    reload(made, **listen("127.0.0.1", "127.0.0.2"))
+    assert answers("127.0.0.2")
+
+
+def test_a_reload_switches_it_on_where_the_addresses_are_there(start, upstream):
+    made = start(upstream, server=listen("127.0.0.1"))
+    ip("address", "add", f"{V4}/32", "dev", "lo")
+    reload(made, **listen("127.0.0.1", V4), **{"manage-address": "yes"})
+    assert answers(V4) and [valid for _, valid in held(V4)] == [FOREVER]
+
+
 def test_a_reload_moves_them_to_another_interface(manage):
     for name in ("one", "two"):
         ip("link", "add", name, "type", "bridge")
