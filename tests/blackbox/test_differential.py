@@ -95,12 +95,12 @@ def ask_udp(address, port, asked):
 
 
 def original_ttls(answers):
-    """The largest TTL of each record: what the zone says, since the upstream counts down what it keeps."""
+    """What the zone says of each record, which no answer may exceed: the upstream counts down what it keeps, and asks anew."""
     originals = {}
     for answer in answers:
         for section in answer.sections:
             for record, ttl in section.items():
-                originals[record] = max(ttl, originals.get(record, 0))
+                originals[record] = max(zones.original_ttl(ttl), originals.get(record, 0))
     return originals
 
 

@@ -1,6 +1,7 @@
 """Zones with everything that a name can be and have, an authoritative server and a validating resolver that know them, and
 questions about them. All of it comes from a seed."""
 
+import bisect
 import random
 import subprocess
 
@@ -45,6 +46,11 @@ RDATA = {
     "EUI48": "00-00-5e-00-53-2a",
     "TYPE65280": "\\# 4 0a0000{n:02x}",
 }
+TTL, NEGATIVE_TTL, NO_TTL, LONG_TTL = 3600, 300, 0, 86400
+HOSTS = 60
+# Of the hosts, by number: so far apart that one which a resolver counts down for a while is not taken for another.
+HOST_TTLS = [600 + 100 * number for number in range(HOSTS)]
+TTLS = sorted({TTL, NEGATIVE_TTL, NO_TTL, LONG_TTL, *HOST_TTLS})
 # Labels as in a master file.
 ODD_LABELS = [
     "_sip._tcp", "a\\.b", "back\\\\slash", "sp\\032ace", "nul\\000l", "\\255\\254", "quo\\\"te", "semi\\;colon", "at\\@",
@@ -65,19 +71,19 @@ def _rdata(rtype, zone, n, dice):
 
 def zone_text(zone, dice):
     """A zone file, and the names that have something."""
-    lines = [f"$ORIGIN {zone}.", "$TTL 3600", "@ SOA ns mail 1 3600 600 86400 300", "@ NS ns", "ns A 192.0.2.53"]
+    lines = [f"$ORIGIN {zone}.", f"$TTL {TTL}", f"@ SOA ns mail 1 3600 600 86400 {NEGATIVE_TTL}", "@ NS ns", "ns A 192.0.2.53"]
     owners = []
 
-    def add(owner, rtype, rdata, ttl=3600):
+    def add(owner, rtype, rdata, ttl=TTL):
         lines.append(f"{owner} {ttl} {rtype} {rdata}")
         if owner not in owners:
             owners.append(owner)
 
-    for number in range(60):  # ordinary names, some of them below empty non-terminals
+    for number in range(HOSTS):  # ordinary names, some of them below empty non-terminals
         owner = f"host{number}" if number % 3 else f"host{number}.deep.er"
         for rtype in dice.sample([t for t in RDATA if t != "NS"], 3):
             for n in range(dice.choice((1, 1, 2, 5))):
-                add(owner, rtype, _rdata(rtype, zone, n + 1, dice), 600 + number)
+                add(owner, rtype, _rdata(rtype, zone, n + 1, dice), HOST_TTLS[number])
     for owner in [*ODD_LABELS, _longest(zone)]:
         for rtype in ("A", "TXT"):
             add(owner, rtype, _rdata(rtype, zone, 7, dice))
@@ -103,11 +109,17 @@ def zone_text(zone, dice):
     add("loop2", "CNAME", "loop1")
     add("tree", "DNAME", "deep.er")
     add("abroad", "DNAME", "wild.plain.example.")
-    add("volatile", "A", "192.0.2.5", 0)
-    add("old", "A", "192.0.2.6", 86400)
+    add("volatile", "A", "192.0.2.5", NO_TTL)
+    add("old", "A", "192.0.2.6", LONG_TTL)
     if zone == NSEC:
         lines += ["child NS ns.child", "ns.child A 192.0.2.54"]
     return "\n".join(lines) + "\n", owners
+
+
+def original_ttl(seen):
+    """The TTL in the zone file of a record that a resolver shows with this one: it counts down, and may have asked anew."""
+    at = bisect.bisect_left(TTLS, seen)
+    return TTLS[at] if at < len(TTLS) else seen
 
 
 class Servers:
