@@ -386,18 +386,21 @@ def test_a_stale_answer_for_one_question_is_none_for_another(nodedot):
 
 @pytest.mark.slow
 def test_what_is_used_survives_a_flood_of_other_names(with_cache):
-    """The smallest cache, filled several times over; a name in use is not evicted, and memory stays within its budget."""
+    """The smallest cache, filled twice over; a name in use is not evicted, and memory stays within its budget."""
     program = with_cache(size="1M")
     program.ask("used.test")
     before = program.memory_kib()
-    with program.load(3000) as load:
-        for _ in range(40):
+    with program.load(3000, window=256) as load:
+        end = time.monotonic() + 60
+        while load.sent < 16000 and time.monotonic() < end:
             time.sleep(0.2)
             program.ask("used.test")
-    assert load.sent > 12000 and not load.lost and not load.wrong
+    assert load.sent >= 16000 and not load.lost and not load.wrong
     assert times_asked(program, "used.test") == 1
     assert program.counter("cache_evictions_total") > 0
-    program.assert_grew_less(before, 1024 + 3 * 1024)  # the cache, and what holds queries in flight
+    # The cache; 257 flights with a query each, 1.6 KiB; six connections, 88 KiB each with room for TLS; 400 names of which the
+    # most asked are looked for, 0.3 KiB each. That makes 2.2 MiB; the rest is the allocator's and libraries' pages.
+    program.assert_grew_less(before, 3 * 1024)
 
 
 def test_large_answers_share_the_cache_with_small_ones(with_cache):

@@ -138,9 +138,10 @@ def make_query(name, qtype="A", *, edns=None, do=False, ad=False, cd=False, payl
 
 
 class Load(threading.Thread):
-    """Asks over UDP at a steady rate, from several ports, and keeps account of every answer."""
+    """Asks over UDP at a steady rate, from several ports, and keeps account of every answer. window: it asks more slowly when so
+    many queries wait."""
 
-    def __init__(self, address, port, rate, names, sockets=8, qtype=wire.A, source=None):
+    def __init__(self, address, port, rate, names, sockets=8, qtype=wire.A, source=None, window=None):
         super().__init__(daemon=True)
         self._names, self._rate, self._qtype = names, rate, qtype
         self._sockets = [Udp(address, port, source).socket for _ in range(sockets)]
@@ -149,6 +150,7 @@ class Load(threading.Thread):
             s.setblocking(False)
             self._selector.register(s, selectors.EVENT_READ, number)
         self._waiting = {}  # (socket, id) -> (name, time)
+        self._window = window or float("inf")
         self._end = threading.Event()
         self.sent = self.answered = 0
         self.latencies = []
@@ -173,7 +175,7 @@ class Load(threading.Thread):
         start = time.monotonic()
         while not self._end.is_set():
             due = int((time.monotonic() - start) * self._rate) + 1
-            while self.sent < due:
+            while self.sent < due and len(self._waiting) < self._window:
                 self._send_one()
             self._receive(0.5 / self._rate)
         deadline = time.monotonic() + self._grace
