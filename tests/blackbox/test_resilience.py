@@ -10,6 +10,7 @@ failing comes last under each policy       test_an_address_that_hangs_is_left_un
 health: traffic, and probes when idle      test_a_plain_upstream_that_comes_back_is_found_without_a_client,
                                            test_an_upstream_that_comes_back_serves_within_two_seconds
 ... and after a mismatch                   test_a_mended_certificate_is_seen_long_before_the_next_revalidation
+... nothing waits for a group without proof test_a_group_that_nobody_can_prove_fails_at_once
 the last address is never given up         test_after_a_black_hole_service_is_back_within_five_seconds (f:)
 hedging at the 95th percentile             test_a_late_answer_is_asked_of_a_second_address, test_a_late_datagram_is_hedged_too
 ... only where there is a second           test_one_address_alone_is_never_hedged
@@ -57,6 +58,8 @@ from harness.waiting import stays, wait_until
 WORST_S = 1.2  # what a client may wait at most when one of two addresses fails
 QUESTION_ASKS = 8  # upstream queries that one question may cause
 FALLBACK_BEGINS_S = 1.0
+AT_ONCE_S = 1.0  # an answer that waits for nobody, on a busy machine
+STALE, NO_REACHABLE_AUTHORITY = 3, 22  # RFC 8914
 
 
 def right(answer, name):
@@ -140,16 +143,16 @@ def test_round_robin_asks_each_in_turn(start, pair):
     for i in range(40):
         assert right(program.ask(f"turn{i}.test"), f"turn{i}.test")
     asked = [sum(name.startswith("turn") for name in names_of(s)) for s in pair]
-    assert abs(asked[0] - asked[1]) <= 3  # a hedge on a busy machine
+    assert abs(asked[0] - asked[1]) <= 1 + 2 * program.counter("hedges_total")  # each asks one twice, and may shift the turn
 
 
 def test_ordered_asks_the_first_that_serves(start, pair):
     first, second = pair
-    first.default = behaviours.delay(0.004)
+    first.default = behaviours.delay(0.03)  # so that what a busy machine adds is seldom late enough for a hedge
     program = start(first, second, up={"policy": "ordered"})
     for i in range(20):
         assert right(program.ask(f"one{i}.test"), f"one{i}.test")
-    assert len(names_of(second)) <= 2  # a hedge on a busy machine
+    assert len(names_of(second)) <= program.counter("hedges_total") < 10
     first.stop_listening()
     first.close_connections("fin")
     for i in range(20):
@@ -162,10 +165,10 @@ def test_ordered_asks_the_first_that_serves(start, pair):
         return answered(program, f"back{time.monotonic()}")() and len(names_of(first)) > before
 
     wait_until(used_again, 5, "the first address to be asked again")
-    before = len(names_of(second))
+    before = len(names_of(second)) - program.counter("hedges_total")
     for i in range(20):
         assert right(program.ask(f"three{i}.test"), f"three{i}.test")
-    assert len(names_of(second)) <= before + 2
+    assert len(names_of(second)) - program.counter("hedges_total") <= before
 
 
 @pytest.mark.parametrize("policy, workers", [("fastest", 1), ("fastest", 2), ("round-robin", 1), ("ordered", 1)])
@@ -563,6 +566,51 @@ def test_a_mended_certificate_is_seen_long_before_the_next_revalidation(start, m
     servers[0].use_certificate(certificate)
     wait_until(lambda: rows(program)[where]["state"] == "valid", 7 if others else 3, "the address to be valid again")
     wait_until(answered(program, "after"), 2, "service to be back")
+
+
+# Nobody to ask ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noticed", ["connection", "revalidation"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_group_that_nobody_can_prove_fails_at_once(start, make_upstream, authority, others, noticed):
+    """Every address shows a wrong certificate. What was out, and what comes then, has its stale answer or SERVFAIL at once,
+    though the time-out is long; whether a worker's connection found it or a revalidation."""
+    certificate = authority.issue("dot.test")
+    servers = [make_upstream(certificate) for _ in range(1 + others)]
+    program = start(
+        *servers,
+        up={"revalidate": 1 if noticed == "revalidation" else 3600},
+        limits={"timeout": 20000, "stale-after": 15000},
+        server={"workers": 2},
+    )
+    for server in servers:
+        server.behave("old.test", behaviours.proper(ttl=1))
+    assert right(program.ask("old.test"), "old.test")
+    time.sleep(2.1)
+    for server in servers:
+        server.default = behaviours.drop()
+        server.behave("old.test", behaviours.drop())
+    with program.udp() as new, program.udp() as old:
+        new.send(wire.query("out.test", edns=wire.opt()))
+        old.send(wire.query("old.test", edns=wire.opt()))
+        wait_until(lambda: all(any(s.asked(n) for s in servers) for n in ("out.test", "old.test")), 5, "both to be out")
+        for server in servers:
+            server.use_certificate(authority.issue("dot.test"))
+            if noticed == "connection":
+                server.close_connections("rst")
+        program.wait_not_ready(10)
+        fails, stale = (client.parse(udp.receive(AT_ONCE_S)) for udp in (new, old))
+    assert fails.rcode() == wire.SERVFAIL and client.ede_codes(fails) == [NO_REACHABLE_AUTHORITY]
+    assert right(stale, "old.test") and client.ede_codes(stale) == [STALE]
+    asked = [len(s.queries) for s in servers]
+    for i in range(10):
+        began = time.monotonic()
+        answer = program.ask(f"later{i}.test", edns=True)
+        assert answer.rcode() == wire.SERVFAIL and client.ede_codes(answer) == [NO_REACHABLE_AUTHORITY]
+        assert right(program.ask("old.test"), "old.test")
+        assert time.monotonic() - began < AT_ONCE_S
+    assert [len(s.queries) for s in servers] == asked
 
 
 # Real servers -----------------------------------------------------------------------------------------------------------------
