@@ -93,6 +93,7 @@ void address_open_stream(struct address *address)
         open_streams(address) >= address->upstream->forward->streams_open_max ||
         stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
         return;
+    address->tried_ms = clock_ms();
     stream_open(idle);
 }
 
@@ -121,6 +122,17 @@ static uint32_t pause_after(unsigned failures)
     return pause_ms * 3 / 4 + random_below(pause_ms / 4);
 }
 
+/* The time that a try took is part of the pause after it: an upstream that swallows everything is tried as often as one
+ * that refuses, and is found as soon. */
+static uint32_t pause_left(const struct address *address)
+{
+    uint64_t took_ms = clock_ms() - address->tried_ms;
+    uint32_t pause_ms = pause_after(address->failures);
+    uint32_t least_ms = pause_ms < RETRY_MIN_MS ? pause_ms : RETRY_MIN_MS;
+
+    return took_ms + least_ms < pause_ms ? pause_ms - (uint32_t)took_ms : least_ms;
+}
+
 /* Tells all threads, but for a plain address whose single datagram was lost. */
 static void note_silence(struct address *address)
 {
@@ -140,7 +152,7 @@ void address_failed(struct address *address, const char *reason)
     if (stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
         (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
         standing_unreachable(&address->standing, reason);
-    set_timer(address, pause_after(address->failures));
+    set_timer(address, pause_left(address));
     upstream_note(address->upstream);
     address->upstream->forward->unsettled = true;
 }
@@ -268,6 +280,7 @@ void address_probe(struct address *address)
     if (probe->state != ATTEMPT_FREE)
         return;
     probe->address = address;
+    address->tried_ms = clock_ms();
     set_timer(address, PROBE_MS);
     if (upstream_uses_streams(address->upstream->config)) {
         address_ask(probe); /* without a connection, the next one that becomes ready is probed */

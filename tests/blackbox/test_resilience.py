@@ -9,6 +9,7 @@ policy fastest, round-robin, ordered       test_round_robin_asks_each_in_turn, t
 failing comes last under each policy       test_an_address_that_hangs_is_left_under_each_policy
 health: traffic, and probes when idle      test_a_plain_upstream_that_comes_back_is_found_without_a_client,
                                            test_an_upstream_that_comes_back_serves_within_two_seconds
+... tried often enough for that            test_an_upstream_that_swallows_everything_is_tried_often_enough
 ... and after a mismatch                   test_a_mended_certificate_is_seen_long_before_the_next_revalidation
 ... nothing waits for a group without proof test_a_group_that_nobody_can_prove_fails_at_once
 the last address is never given up         test_after_a_black_hole_service_is_back_within_five_seconds (f:)
@@ -544,6 +545,26 @@ def test_an_upstream_that_comes_back_serves_within_two_seconds(start, upstream, 
     wait_until(answered(program, "back"), 10, "service to be back")
     assert time.monotonic() - began < 2.5
     wait_until(program.is_ready, 2, "readiness to be back")
+
+
+@pytest.mark.slow
+def test_an_upstream_that_swallows_everything_is_tried_often_enough(start, upstream):
+    """What it was asked while it hung, it will never answer. A try takes a second, and the pause after it is the shorter."""
+    program = start(upstream)
+    upstream.mode = "stall-answers"
+    program.ask("lost.test")
+
+    def probes():
+        return len([q for q in list(upstream.queries) if not q.name])
+
+    wait_until(lambda: probes() >= 5, 20, "the pauses to have grown")
+    times = []
+    while len(times) < 4:
+        seen = probes()
+        wait_until(lambda: probes() > seen, 5, "another try")
+        times.append(time.monotonic())
+    gaps = sorted(after - before for before, after in zip(times, times[1:]))
+    assert 1.2 < gaps[1] < 1.9, gaps  # two of three
 
 
 def test_a_plain_upstream_that_comes_back_is_found_without_a_client(start, upstream):

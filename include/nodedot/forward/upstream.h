@@ -50,6 +50,7 @@ struct address {
     ev_timer timer;     /* next connect or probe after a failure */
     unsigned failures;  /* in a row; 0: it works as far as we know */
     uint64_t failed_ms; /* when the first of them happened */
+    uint64_t tried_ms;  /* when the last connection or probe was begun */
     struct latency latency;
     unsigned datagrams;    /* askings that are out, each in a datagram */
     unsigned outrun;       /* questions that others answered while this one answered nothing (hedge.h) */
