@@ -27,9 +27,9 @@ struct query {
 
 /* ---- answers ---- */
 
-static void count_rcode(struct metrics *metrics, uint16_t flags)
+static void count_rcode(struct metrics *metrics, unsigned rcode)
 {
-    switch (flags & MESSAGE_RCODE) {
+    switch (rcode) {
     case RCODE_NOERROR:
         metric_inc(metrics, answers_noerror_total);
         break;
@@ -101,7 +101,8 @@ static void count_client(struct query_engine *engine, const struct client *clien
     busiest_count(engine->busiest, &client->endpoint);
 }
 
-static ssize_t count_answer(const struct query_engine *engine, const uint8_t *answer, size_t size)
+/* extended: the upper bits of its RCODE, which stand in its OPT. */
+static ssize_t count_answer(const struct query_engine *engine, const uint8_t *answer, size_t size, unsigned extended)
 {
     uint16_t flags;
 
@@ -110,7 +111,7 @@ static ssize_t count_answer(const struct query_engine *engine, const uint8_t *an
     flags = wire_get_u16(answer + MESSAGE_FLAGS_AT);
     if ((flags & MESSAGE_TC) != 0)
         metric_inc(engine->metrics, answers_truncated_total);
-    count_rcode(engine->metrics, flags);
+    count_rcode(engine->metrics, extended << 4 | (flags & MESSAGE_RCODE));
     return (ssize_t)size;
 }
 
@@ -128,7 +129,7 @@ static ssize_t error_answer(struct query_engine *engine, const struct client *cl
     struct answer_style style = style_for(engine, client, ede);
 
     trace_note(&engine->trace, rcode == RCODE_SERVFAIL ? QUERY_FAILED : QUERY_REFUSED, (uint16_t)(rcode >> 4));
-    return count_answer(engine, out, answer_error(out, capacity, message, question, rcode, &style));
+    return count_answer(engine, out, answer_error(out, capacity, message, question, rcode, &style), rcode >> 4);
 }
 
 static enum ede ede_of_hit(const struct cache_hit *hit, const uint8_t *answer)
@@ -147,8 +148,10 @@ static ssize_t stored_answer(struct query_engine *engine, const struct client *c
 {
     struct answer_style style = style_for(engine, client, ede_of_hit(hit, out));
 
+    if (hit->stale)
+        metric_inc(engine->metrics, cache_stale_total);
     trace_note(&engine->trace, hit->stale ? QUERY_FROM_STALE : source, 0);
-    return count_answer(engine, out, answer_finish(out, hit->size, capacity, message, question, &style));
+    return count_answer(engine, out, answer_finish(out, hit->size, capacity, message, question, &style), 0);
 }
 
 /* Answers from the cache, with what is fresh, stale, or a failure. Returns 0 for a miss. */
@@ -160,8 +163,6 @@ static ssize_t cached_answer(struct query_engine *engine, const struct cache_key
 
     if (!cache_lookup(engine->cache, key, clock_seconds(), STALE_TTL_S, out, capacity, &hit))
         return 0;
-    if (hit.stale)
-        metric_inc(engine->metrics, cache_stale_total);
     return stored_answer(engine, client, message, question, out, capacity, &hit, QUERY_FROM_CACHE);
 }
 
@@ -358,7 +359,8 @@ static ssize_t direct_answer(struct query_engine *engine, const struct query *qu
     style.extended_rcode = (uint16_t)(info->rcode >> 4);
     trace_note(&engine->trace, QUERY_FROM_UPSTREAM, style.extended_rcode);
     return count_answer(engine, out,
-                        answer_finish(out, info->size_without_opt, capacity, &query->message, query->question, &style));
+                        answer_finish(out, info->size_without_opt, capacity, &query->message, query->question, &style),
+                        style.extended_rcode);
 }
 
 /* All who wait get the answer as it lies in the cache, with the limits on TTLs applied, or as the upstream sent it.
@@ -589,7 +591,6 @@ static ssize_t answer_hit(struct query_engine *engine, const struct client *clie
         return 0;
     if (hit.stale) {
         metric_inc(engine->metrics, cache_misses_total);
-        metric_inc(engine->metrics, cache_stale_total);
     } else {
         metric_inc(engine->metrics, cache_hits_total);
         note_use(engine, key, &hit);
@@ -609,7 +610,7 @@ static ssize_t answer_miss(struct query_engine *engine, const struct client *cli
     if (size > 0) {
         metric_inc(engine->metrics, answers_local_total);
         trace_note(&engine->trace, QUERY_FROM_LOCAL, 0);
-        return count_answer(engine, out, size);
+        return count_answer(engine, out, size, 0);
     }
     if (zone == NULL) /* no zone of the configuration covers the name */
         return error_answer(engine, client, message, question, RCODE_REFUSED, EDE_NOT_AUTHORITATIVE, out, capacity);
