@@ -7,13 +7,14 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 
 import pytest
 
-from harness import client, wire
+from harness import behaviours, client, wire
 from harness.program import READINESS_PORT, binary, run
 from harness.waiting import wait_until
 
@@ -502,6 +503,255 @@ def test_a_scrape_costs_little(program):
 def test_without_the_option_there_is_no_port(nodedot):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((nodedot.address, METRICS_PORT), timeout=2)
+
+
+# Every counter moves --------------------------------------------------------------------------------------------------------
+
+OF_QUERIES = {
+    *(f'nodedot_query_types_total{{type="{t}"}}' for t in "A AAAA CNAME HTTPS MX NS PTR SOA SRV TXT other".split()),
+    *(f'nodedot_queries_total{{transport="{t}"}}' for t in ("udp", "tcp")),
+    *(
+        f'nodedot_answers_total{{rcode="{r}"}}'
+        for r in ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "other")
+    ),
+    *(f'nodedot_cookies_total{{state="{s}"}}' for s in ("valid", "other")),
+    "nodedot_answers_sent_total",
+    "nodedot_answers_truncated_total",
+    "nodedot_answers_local_total",
+    "nodedot_cache_hits_total",
+    "nodedot_cache_misses_total",
+    "nodedot_cache_stores_total",
+    "nodedot_hit_duration_seconds_count",
+    "nodedot_miss_duration_seconds_count",
+}
+OF_BAD_CLIENTS = {
+    *(f'nodedot_dropped_total{{cause="{c}"}}' for c in ("short", "acl", "client_gone", "rate", "blocked")),
+    "nodedot_rate_limited_total",
+    "nodedot_client_blocks_total",
+    "nodedot_tcp_accepted_total",
+    "nodedot_tcp_refused_total",
+    "nodedot_tcp_idle_closed_total",
+}
+OF_WAITING = {
+    "nodedot_joined_total",
+    "nodedot_in_flight_refused_total",
+    "nodedot_in_flight_displaced_total",
+    "nodedot_interrupted_total",
+    'nodedot_reloads_total{result="success"}',
+    "nodedot_generations_started_total",
+}
+OF_THE_CACHE = {"nodedot_cache_stale_total", "nodedot_cache_evictions_total"}
+OF_MESSAGES = {
+    *(f'nodedot_upstream_messages_dropped_total{{cause="{c}"}}' for c in ("mismatched", "malformed")),
+    "nodedot_upstream_records_dropped_total",
+    "nodedot_upstream_timeouts_total",
+    "nodedot_upstream_retries_total",
+    "nodedot_revalidations_total",
+}
+OF_THE_FIRST_ADDRESS = {
+    *(f'nodedot_upstream_errors_total{{cause="{c}"}}' for c in ("timeout", "connect", "identity")),
+    *(f'nodedot_upstream_handshakes_total{{type="{t}"}}' for t in ("full", "resumed")),
+    *(
+        f"nodedot_upstream_{what}"
+        for what in (
+            "queries_total",
+            "answers_total",
+            "failures_total",
+            "connects_total",
+            "padding_bytes_total",
+            "identity_mismatches_total",
+            "request_duration_seconds_count",
+        )
+    ),
+}
+OF_THE_SECOND_ADDRESS = {"nodedot_upstream_hedges_total"}
+OF_BOTH = {"nodedot_hedges_total", "nodedot_hedges_won_total"}
+OF_PLAIN_UPSTREAMS = {"nodedot_upstream_truncated_total"}
+OF_UNREACHABLE_CLIENTS = {'nodedot_dropped_total{cause="send"}'}
+# In other tests, which ask the same table by way of `nodedot status`, or take longer to come to it.
+ELSEWHERE = {
+    'nodedot_reloads_total{result="failure"}': "test_a_failed_reload_shows_until_a_good_one",
+    "nodedot_generations_lost_total": "test_no_counter_goes_back_over_reloads_and_crashes",
+    'nodedot_process_cpu_seconds_total{process="resolver"}': "test_both_processes_tell_what_they_use",
+    'nodedot_process_cpu_seconds_total{process="supervisor"}': "test_both_processes_tell_what_they_use",
+    "nodedot_prefetches_total": "test_stale_and_prefetch: test_an_answer_in_use_is_refreshed_before_it_ends",
+    "nodedot_fallback_queries_total": "test_resilience: test_a_fallback_serves_while_nobody_else_does",
+    "nodedot_query_log_total": "test_query_log: test_counters_tell_what_was_written",
+    "nodedot_query_log_dropped_total": "test_query_log: test_a_collector_that_never_reads_stops_no_query",
+}
+
+
+def counts(program, server=None):
+    """What was counted, as {"name{label}": number}, at one server or in all; the labels leave out upstream and address."""
+    where = server and server.options()["address"]
+    found = {}
+    for (name, labels), v in counters_of(program).items():
+        if name.endswith(("_bucket", "_sum")) or (server and ("address", where) not in labels):
+            continue
+        rest = ",".join(f'{k}="{value}"' for k, value in sorted(labels) if k not in ("upstream", "address"))
+        key = f"{name}{{{rest}}}" if rest else name
+        found[key] = found.get(key, 0) + v
+    return found
+
+
+def wait_grown(program, names, before, server=None, timeout=10):
+    """Until each has grown since counts() returned before."""
+
+    def still():
+        now = counts(program, server)
+        return sorted(name for name in names if now[name] <= before[name])
+
+    try:
+        wait_until(lambda: not still(), timeout, "every counter to grow")
+    except AssertionError:
+        pytest.fail(f"did not grow: {still()}\n{program.log()}")
+
+
+def test_every_counter_has_a_test_that_moves_it(program):
+    tested = OF_QUERIES | OF_BAD_CLIENTS | OF_WAITING | OF_THE_CACHE | OF_MESSAGES | OF_THE_FIRST_ADDRESS
+    tested |= OF_THE_SECOND_ADDRESS | OF_BOTH | OF_PLAIN_UPSTREAMS | OF_UNREACHABLE_CLIENTS | set(ELSEWHERE)
+    assert set(counts(program)) == tested
+
+
+def test_what_is_asked_and_answered_is_counted(program):
+    upstream, before = program.upstream, counts(program)
+    upstream.behave("gone.test", behaviours.nxdomain())
+    upstream.behave("fails.test", behaviours.failure())
+    upstream.behave("large.test", behaviours.addresses(200))
+    for qtype in "A AAAA CNAME HTTPS MX NS PTR SOA SRV TXT CAA".split():
+        program.ask("a.test", qtype)
+    for name in ("a.test", "gone.test", "fails.test", "large.test", "localhost"):
+        program.ask(name)
+    program.ask("a.test", transport="tcp")
+    program.exchange(wire.query("a.test", qclass=3))
+    program.exchange(wire.query("a.test", count=2))
+    program.exchange(wire.query("a.test", flags=0x2800 | wire.RD))
+    program.exchange(wire.query("a.test", edns=wire.opt(version=1)))
+    with program.udp() as udp:
+        cookie = b"\1\2\3\4\5\6\7\x08"
+        for _ in range(2):
+            octets = udp.ask(wire.query("a.test", edns=wire.opt(options=wire.option(wire.COOKIE, cookie))))
+            cookie = next(o.to_wire() for o in client.parse(octets).options if int(o.otype) == wire.COOKIE)
+    wait_grown(program, OF_QUERIES, before)
+
+
+def test_what_bad_clients_do_is_counted(start_metrics, upstream, address):
+    upstream.behave("late.test", behaviours.delay(0.5))
+    limits = {"client-qps": 20, "client-block": 60, "tcp-idle": 1, "tcp-connections-per-client": 1}
+    program = start_metrics(upstream, limits=limits, acl={"allow": "127.0.0.0/8", "deny": "127.0.0.99/32"})
+    before = counts(program)
+    program.exchange(b"short", timeout=0.1, source=address())
+    program.exchange(wire.query("a.test"), timeout=0.1, source="127.0.0.99")
+    with program.tcp(address()) as tcp:
+        tcp.send(wire.query("late.test"))
+        wait_until(lambda: upstream.asked("late.test"), 5, "the question at the upstream")
+        tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with RST
+    greedy = address()
+    with program.tcp(greedy), program.tcp(greedy), program.udp(address()) as udp:
+        for i in range(400):
+            udp.send(wire.query("localhost", id=i))
+            if i % 50 == 0:
+                time.sleep(0.05)
+        wait_grown(program, OF_BAD_CLIENTS, before)
+    assert value(program, "nodedot_clients_blocked") == 1
+
+
+@pytest.mark.needs_root
+def test_an_answer_that_the_kernel_does_not_take_is_counted(program, address):
+    """Nothing can be sent to port 0, which only a forged query comes from."""
+    before = counts(program)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as s:
+        s.bind((address(), 0))
+        octets = wire.query("localhost")
+        s.sendto(struct.pack("!HHHH", 0, program.port, 8 + len(octets), 0) + octets, (program.address, 0))
+    wait_grown(program, OF_UNREACHABLE_CLIENTS, before)
+    assert program.ask("a.test")
+
+
+def test_what_waits_and_what_becomes_of_it_is_counted(start_metrics, upstream, address):
+    upstream.default = behaviours.drop()
+    program = start_metrics(upstream, limits={"in-flight": 4, "timeout": 20000})
+    before = counts(program)
+    greedy, other = address(), address()
+    with program.udp(greedy) as udp, program.udp(other) as modest:
+        for i in (0, 1, 2, 2, 3):
+            udp.send(wire.query(f"mute{i}.test", id=i))
+        modest.send(wire.query("mine.test"))
+        wait_grown(program, {"nodedot_in_flight_displaced_total"}, before)
+        program.signal(signal.SIGHUP)
+        wait_grown(program, OF_WAITING, before)
+
+
+def test_what_the_cache_gives_away_is_counted(start_metrics, upstream):
+    program = start_metrics(upstream, cache={"size": "1M"})
+    before = counts(program)
+    upstream.behave("stale.test", behaviours.proper(ttl=1))
+    program.ask("stale.test")
+    time.sleep(2.1)
+    upstream.behave("stale.test", behaviours.failure())
+    assert client.addresses(program.ask("stale.test"))
+    upstream.default = behaviours.addresses(100)
+    with program.udp() as udp:
+        for i in range(900):
+            udp.ask(wire.query(f"large{i}.test"))
+    wait_grown(program, OF_THE_CACHE, before)
+
+
+def test_what_upstreams_send_in_vain_is_counted(start_metrics, make_upstream):
+    pair = [make_upstream(), make_upstream()]
+    upstream = pair[0]
+    program = start_metrics(*pair, up={"policy": "ordered", "revalidate": 1}, limits={"timeout": 700})
+    before = counts(program)
+    upstream.behave("other.test", behaviours.wrong_first(behaviours.MISMATCHES["id_plus_one"]))
+    upstream.behave("broken.test", behaviours.raw(lambda q: q.wire[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + q.question + b"\xc0"))
+    owner = wire.name_octets("bank.example")
+    foreign = wire.record(wire.A, 300, b"\6\6\6\6", owner=owner)
+    upstream.behave("more.test", lambda q: [behaviours.Reply(wire.answer(q, wire.proper_records(q, 300), (), [foreign]))])
+    for server in pair:
+        server.behave("mute.test", behaviours.drop())
+    upstream.behave("closes.test", lambda q: [behaviours.Close("rst")])
+    for name in ("other.test", "broken.test", "more.test", "mute.test", "closes.test"):
+        program.ask(name)
+    wait_grown(program, OF_MESSAGES, before)
+
+
+def test_a_truncated_answer_of_a_plain_upstream_is_counted(start_metrics, upstream):
+    def behave(q):
+        if q.transport == "udp":
+            return [behaviours.Reply(wire.answer(q, flags=wire.RD | wire.RA | wire.TC))]
+        return behaviours.addresses(5)(q)
+
+    upstream.behave("big.test", behave)
+    program = start_metrics(upstream, auth="plain")
+    before = counts(program)
+    assert len(client.addresses(program.ask("big.test"))) == 5
+    wait_grown(program, OF_PLAIN_UPSTREAMS, before)
+
+
+def test_every_counter_of_an_address_grows(start_metrics, make_upstream, authority):
+    first, second = make_upstream(), make_upstream()
+    program = start_metrics(first, second, up={"policy": "ordered"}, limits={"timeout": 700})
+    at_first, at_second, before = counts(program, first), counts(program, second), counts(program)
+    for i in range(60):  # enough to know what is usual
+        program.ask(f"n{i}.test")
+    first.behave("late.test", behaviours.drop())
+    assert program.ask("late.test").answer
+    wait_grown(program, OF_THE_SECOND_ADDRESS, at_second, second)
+    wait_grown(program, OF_BOTH, before)
+    for server in (first, second):
+        server.behave("mute.test", behaviours.drop())
+    assert program.ask("mute.test").rcode() == wire.SERVFAIL
+    first.close_connections("rst")
+    assert program.ask("again.test").answer
+    first.stop_listening()
+    first.close_connections("rst")
+    assert program.ask("elsewhere.test").answer
+    first.use_certificate(authority.issue("dot.test", first.address))
+    first.listen_again()
+    wait_grown(program, OF_THE_FIRST_ADDRESS, at_first, first, timeout=20)
+    state = samples(program)
+    where = frozenset({("upstream", "up"), ("address", first.options()["address"]), ("state", "mismatch")})
+    assert state["nodedot_upstream_identity_state", where] == 1
 
 
 # nodedot status -------------------------------------------------------------------------------------------------------------
