@@ -4,6 +4,7 @@
 #include "nodedot/forward/address.h"
 #include "nodedot/forward/flight.h"
 #include "nodedot/forward/socket.h"
+#include "nodedot/observe/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,6 +80,15 @@ static void set_state(struct stream *stream, enum stream_state state)
     stream->state = state;
 }
 
+/* For who looks closely: every connection's beginning and end. */
+static void log_life(const struct stream *stream, const char *what, const char *reason)
+{
+    char address[ENDPOINT_TEXT];
+
+    log_debug(what, log_s("upstream", stream->address->upstream->config->name),
+              log_s("address", endpoint_format(&status_of(stream)->endpoint, address)), log_s("reason", reason));
+}
+
 void stream_close(struct stream *stream, const char *reason)
 {
     struct forward *forward = forward_of(stream);
@@ -88,6 +98,7 @@ void stream_close(struct stream *stream, const char *reason)
     if (stream->state == STREAM_IDLE)
         return;
     snprintf(why, sizeof(why), "%s", reason);
+    log_life(stream, was_ready ? "upstream connection closed" : "upstream connection did not become ready", why);
     if (!was_ready)
         count_connect_failure(stream);
     if (was_ready && stream->tls != NULL)
@@ -111,6 +122,10 @@ static void become_ready(struct stream *stream)
     stream->used_ms = clock_ms();
     stream->answered_us = clock_us();
     set_state(stream, STREAM_READY);
+    log_life(stream, "upstream connection is ready",
+             stream->tls == NULL        ? "TCP"
+             : tls_resumed(stream->tls) ? "resumed handshake"
+                                        : "full handshake");
     set_timer(stream, stream->idle_ms / 1000.);
     watch(stream, EV_READ);
     address_stream_ready(stream);

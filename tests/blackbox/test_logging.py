@@ -170,6 +170,20 @@ def test_a_line_names_what_happened_to_whom(start, upstream):
     assert "upstream=up" in line and f"{upstream.address}:{upstream.dot_port}" in line and "reason=" in line
 
 
+def test_debug_tells_of_each_connection_when_it_begins_and_why_it_ends(start, upstream):
+    program = start(upstream, log={"level": "debug"})
+    where = f"upstream=up address={upstream.address}:{upstream.dot_port}"
+    program.wait_log(rf'level=debug msg="upstream connection is ready" {where} reason="full handshake"')
+    upstream.close_connections("notify")
+    program.ask("a.test")
+    program.wait_log(rf'level=debug msg="upstream connection closed" {where} reason=\S')
+    program.wait_log(rf'level=debug msg="upstream connection is ready" {where} reason="resumed handshake"')
+    upstream.stop_listening()
+    upstream.close_connections("rst")
+    program.ask("b.test")
+    program.wait_log(rf'level=debug msg="upstream connection did not become ready" {where} reason="Connection refused"')
+
+
 def test_a_log_that_nobody_reads_does_not_stop_the_service(start, upstream):
     """stderr may be a full pipe; here it is closed altogether after the start."""
     program = start(upstream, log={"level": "debug"})
