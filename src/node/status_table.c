@@ -164,9 +164,10 @@ static void print_clients(const struct table *t)
     put(t, BOLD, 10, "clients");
     fprintf(t->out, "%" PRIu64 " queries (%" PRIu64 " UDP, %" PRIu64 " TCP), %" PRIu64 " answers, SERVFAIL %s\n",
             udp + tcp, udp, tcp, answers, share(sum(t, "answers_servfail_total"), answers, servfail));
-    fprintf(t->out,
-            "          %" PRIu64 " waiting for an upstream, %" PRIu64 " TCP connections, %" PRIu64 " clients blocked\n",
-            sum(t, "in_flight"), sum(t, "tcp_connections"), sum(t, "clients_blocked"));
+    fprintf(t->out, "          %" PRIu64 " waiting for an upstream, %" PRIu64 " refused: in-flight full\n",
+            sum(t, "in_flight"), sum(t, "in_flight_refused_total"));
+    fprintf(t->out, "          %" PRIu64 " TCP connections, %" PRIu64 " clients blocked\n", sum(t, "tcp_connections"),
+            sum(t, "clients_blocked"));
 }
 
 static void print_cache(const struct table *t)
