@@ -308,7 +308,8 @@ install: all man ## install into PREFIX (/usr/local), below DESTDIR
 	install -D -m 755 $(BUILD)/nodedot "$(DESTDIR)$(PREFIX)/bin/nodedot"
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" $(BUILD)/man/nodedot.8
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man5" $(BUILD)/man/nodedot.ini.5
-	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md SECURITY.md LICENSE docs/metrics.md
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot" README.md CHANGELOG.md SECURITY.md LICENSE
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/docs" docs/*.md docs/*.svg docs/*.png
 	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/nodedot/examples" examples/*
 
 uninstall: ## remove what install put there
