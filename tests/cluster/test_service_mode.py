@@ -1,5 +1,6 @@
 """mode: service, in a namespace that enforces the restricted Pod Security Standard."""
 
+import concurrent.futures
 import os
 
 import pytest
@@ -74,20 +75,71 @@ def test_the_pods_are_not_in_the_network_of_the_node(service, node):
     assert pod["status"]["podIP"] != pod["status"]["hostIP"]
 
 
-def test_an_update_has_the_new_pod_ready_before_the_old_one_goes(service, nodes):
-    before = {name: pod["metadata"]["uid"] for name, pod in service.pods().items()}
-    service.upgrade(podAnnotations={"update": os.urandom(4).hex()})
+def update(release, nodes, **values):
+    """Replaces all pods, until the last old one is gone; returns how many were unavailable at the worst moment."""
+    before = {name: pod["metadata"]["uid"] for name, pod in release.pods().items()}
+    release.upgrade(podAnnotations={"update": os.urandom(4).hex()}, **values)
     unavailable = []
 
     def updated():
-        status = service.daemonset()["status"]
+        status = release.daemonset()["status"]
         unavailable.append(status.get("numberUnavailable", 0))
         return status.get("updatedNumberScheduled") == len(nodes) and status.get("numberAvailable") == len(nodes)
 
     kube.until(90, updated)
-    assert max(unavailable) == 0
-    after = {name: pod["metadata"]["uid"] for name, pod in service.pods().items()}
+    kube.until(30, lambda: len(kube.get("pods", "-n", NAMESPACE, "-l", release.selector)["items"]) == len(nodes))
+    after = {name: pod["metadata"]["uid"] for name, pod in release.pods().items()}
     assert not set(before.values()) & set(after.values())
+    return max(unavailable)
+
+
+class Asker:
+    """Asks one question after the other from a pod, each once. Each from a port of its own: what comes from one that was
+    just used is sent to the same pod as before, by the kernel's connection tracking, even when that is gone."""
+
+    SCRIPT = """
+        asked=0
+        rm -f /tmp/enough /tmp/lost
+        until [ -e /tmp/enough ]; do
+            asked=$((asked + 1))
+            begun=$(date +%T)
+            said=$(kdig -b "0.0.0.0#$((20000 + asked))" +retry=0 +timeout=3 "$1" A 2>&1) || true
+            case $said in
+            *"status: NOERROR"*) ;;
+            *) echo "$begun $said" >>/tmp/lost ;;
+            esac
+        done
+        echo "$asked"
+        [ ! -e /tmp/lost ] || cat /tmp/lost
+    """
+
+    def __init__(self, pod, name):
+        self.pod = pod
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.result = self.pool.submit(pod, "sh", "-c", self.SCRIPT, "sh", name)
+
+    def finish(self):
+        """How many questions were asked, and when and how some were not answered."""
+        self.pod("touch", "/tmp/enough")
+        asked, _, lost = self.result.result().partition("\n")
+        self.pool.shutdown()
+        return int(asked), lost
+
+
+def test_an_update_has_the_new_pod_ready_before_the_old_one_goes(service, nodes):
+    assert update(service, nodes) == 0
+
+
+def test_an_update_loses_no_query_and_serves_metrics_from_old_and_new_pod(service, nodes, service_clients, node, agent):
+    values = {"metrics": {"enabled": True}, "service": {"publishNotReadyAddresses": False}}
+    update(service, nodes, **values)  # from now on pods wait until nobody is sent to them
+    askers = [Asker(client, API) for client in service_clients.values()]
+    assert update(service, nodes, **values) == 0
+    for asker in askers:
+        asked, lost = asker.finish()
+        assert asked > 50
+        assert lost == ""
+    assert agent.connects(service.pod(node)["status"]["podIP"], 9553)
 
 
 def test_helm_test_passes(service):

@@ -233,13 +233,21 @@ ${POD_IP}:{{ $port }}
 {{- mul $number (default 0 $power) }}
 {{- end }}
 
-{{/* The cache, once; 32 MiB for each listen address, which is what full UDP receive buffers of 4 workers take (the kernel's memory
-     counts, too); and 96 MiB for the rest: a generation takes 10 MiB with 4 workers and 1,000 TCP connections, a reload
-     has two, and the connections' buffers are the kernel's. */}}
+{{/* Threads that answer; "auto" is at most 4. */}}
+{{- define "nodedot.workers" -}}
+{{- $config := include "nodedot.config" . | fromJson }}
+{{- max 4 (int (default 0 (toString (default "" (default dict $config.server).workers) | regexFind "^[0-9]+$"))) }}
+{{- end }}
+
+{{/* The cache, once; for each listen address 8 MiB a worker, which is what its full UDP receive buffer takes (the kernel's memory
+     counts, too); for each worker above 4 twice 4 MiB; and 96 MiB for the rest: a generation takes 13 MiB with 4 workers,
+     1,000 TCP connections, rates of clients, metrics and a busy query log, a reload has two, and the connections' buffers
+     are the kernel's. */}}
 {{- define "nodedot.memoryLimit" -}}
 {{- $cache := include "nodedot.bytes" (include "nodedot.cacheSize" .) | int64 }}
 {{- $addresses := ternary (max 1 (len .Values.service.ipFamilies)) (len .Values.localDns) (eq .Values.mode "service") }}
-{{- printf "%dMi" (add (div (add $cache 1048575) 1048576) 96 (mul 32 $addresses)) }}
+{{- $workers := include "nodedot.workers" . | int }}
+{{- printf "%dMi" (add (div (add $cache 1048575) 1048576) 96 (mul 8 $workers $addresses) (mul 8 (sub $workers 4))) }}
 {{- end }}
 
 {{- define "nodedot.resources" -}}
@@ -303,6 +311,16 @@ tcpSocket:
   host: {{ first $context.Values.localDns | quote }}
   {{- end }}
   port: {{ include "nodedot.probePort" . }}
+{{- end }}
+
+{{/* In service mode a pod that is to go answers until every kube-proxy knows: it is told at most once a second. With
+     publishNotReadyAddresses Kubernetes sends queries to a pod until it is gone, so there waiting helps nobody. */}}
+{{- define "nodedot.lifecycle" -}}
+{{- if and (include "nodedot.serviceMode" .) (not .Values.service.publishNotReadyAddresses) (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+preStop:
+  sleep:
+    seconds: 3
+{{- end }}
 {{- end }}
 
 {{/* One volume of upstreamFiles: list of its name, and {secret or configMap}. */}}
