@@ -451,7 +451,7 @@ static bool may_make_room(const struct tcp_connection *c, uint64_t now)
 }
 
 /* The idle connection that goes for one of this newcomer. NULL: none. */
-static struct tcp_connection *choose_victim(const struct tcp_listener *listener, const struct endpoint *newcomer)
+static struct tcp_connection *choose_idle(const struct tcp_listener *listener, const struct endpoint *newcomer)
 {
     uint32_t most = quota_held(listener->quota, newcomer);
     struct tcp_connection *victim = NULL;
@@ -474,10 +474,36 @@ static struct tcp_connection *choose_victim(const struct tcp_listener *listener,
     return victim;
 }
 
-static bool evict_idle(struct tcp_listener *listener, const struct endpoint *newcomer)
+/* Nobody is idle for long. Whoever keeps a query waiting on each of many connections must not keep others out: of a
+ * client that will still have more than the newcomer, the connection that was used longest ago. NULL: all have as few. */
+static struct tcp_connection *choose_of_many(const struct tcp_listener *listener, const struct endpoint *newcomer)
 {
-    struct tcp_connection *victim = choose_victim(listener, newcomer);
+    uint32_t most = quota_held(listener->quota, newcomer) + 1;
+    struct tcp_connection *victim = NULL;
+    struct tcp_connection *c = listener->oldest;
 
+    for (unsigned i = 0; c != NULL && i < TCP_EVICT_COMPARE; i++, c = c->newer) {
+        uint32_t held = c->dirty ? 0 : quota_held(listener->quota, &c->endpoint);
+
+        if (held <= most)
+            continue;
+        most = held;
+        victim = c;
+    }
+    return victim;
+}
+
+static bool make_room(struct tcp_listener *listener, const struct endpoint *newcomer)
+{
+    struct tcp_connection *victim = choose_idle(listener, newcomer);
+    struct tcp_connection *of_many = NULL;
+
+    /* Who connected or asked a moment ago may be about to ask. */
+    if (victim == NULL || clock_ms() - victim->used_ms < TCP_STUCK_MS)
+        of_many = choose_of_many(listener, newcomer);
+    if (victim == NULL || (of_many != NULL && quota_held(listener->quota, &of_many->endpoint) >
+                                                  quota_held(listener->quota, &victim->endpoint)))
+        victim = of_many;
     if (victim == NULL)
         return false;
     metric_inc(listener->metrics, tcp_idle_closed_total);
@@ -492,7 +518,7 @@ static bool grant(struct tcp_listener *listener, const struct endpoint *endpoint
     if (!listener->allowed(listener->owner, endpoint))
         return false; /* counted there */
     verdict = quota_take(listener->quota, endpoint);
-    if (verdict == QUOTA_TOTAL_FULL && evict_idle(listener, endpoint))
+    if (verdict == QUOTA_TOTAL_FULL && make_room(listener, endpoint))
         verdict = quota_take(listener->quota, endpoint);
     if (verdict == QUOTA_GRANTED)
         return true;

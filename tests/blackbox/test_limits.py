@@ -242,10 +242,10 @@ def test_one_client_may_open_so_many_connections_and_others_as_many_again(start,
 
 
 def test_all_clients_together_may_open_so_many_connections(start, upstream, address):
-    """Those with a query in flight are never closed for others."""
+    """One with a query in flight is not closed for who would have as many as its client."""
     upstream.behave("slow.test", behaviours.delay(2.0))
     program = start(upstream, limits={"tcp-connections": 8, "tcp-connections-per-client": 4})
-    held = [program.tcp(source) for source in (address(), address()) for _ in range(4)]
+    held = [program.tcp(address()) for _ in range(8)]
     for tcp in held:
         tcp.send(wire.query("slow.test"))
     wait_until(lambda: program.counter("tcp_connections") == 8, 3, "eight connections")
@@ -259,6 +259,21 @@ def test_all_clients_together_may_open_so_many_connections(start, upstream, addr
     wait_until(lambda: program.counter("tcp_connections") == 0, 3, "the connections to be forgotten")
     with program.tcp(address()) as again:
         assert is_open(again)
+
+
+def test_clients_with_a_query_on_each_of_many_connections_keep_nobody_out(start, upstream, address):
+    upstream.behave("mute.test", behaviours.drop())
+    program = start(upstream, limits={"tcp-connections": 8, "tcp-connections-per-client": 4})
+    held = [program.tcp(source) for source in (address(), address()) for _ in range(4)]
+    for tcp in held:
+        tcp.send(wire.query("mute.test"))
+    program.wait_counter("queries_tcp_total", 8)
+    with program.tcp(address()) as ninth, program.tcp(address()) as tenth:
+        assert rcode(ninth.ask(wire.query("localhost"))) == wire.NOERROR
+        assert rcode(tenth.ask(wire.query("localhost"))) == wire.NOERROR
+        assert program.counter("tcp_connections") == 8
+    for tcp in held:
+        tcp.socket.close()
 
 
 def test_at_the_total_limit_an_idle_connection_makes_room_or_the_new_one_is_refused(start, upstream, address):

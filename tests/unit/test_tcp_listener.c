@@ -1033,6 +1033,41 @@ static void connections_with_something_outstanding_make_no_room(void **state)
     peer_close(&second);
 }
 
+static void of_many_connections_of_one_client_one_makes_room_though_it_waits(void **state)
+{
+    static struct peer fourth;
+
+    (void)state;
+    listen_with(3, 3);
+    peer_open(&peer);
+    peer_open(&second);
+    peer_open_from(&third, "127.0.0.2");
+    peer_ask(&peer, ANSWER_LATER, 1, 60, 30);
+    wait_until_seen(1);
+    peer_ask(&second, ANSWER_LATER, 2, 60, 30);
+    peer_ask(&third, ANSWER_LATER, 3, 60, 30);
+    wait_until_seen(3);
+    settle();
+    peer_open_from(&fourth, "127.0.0.3");
+    expect_closed(&peer);
+    assert_false(answer_late(0));
+    assert_true(metric(&server.metrics.dropped_client_gone_total) == 1);
+    peer_ask(&fourth, ANSWER, 4, 60, 30);
+    expect_answer(&fourth, 4, 60);
+    peer_ask(&fourth, ANSWER_LATER, 5, 60, 30);
+    wait_until_seen(5);
+    settle();
+    peer_open_from(&peer, "127.0.0.4"); /* now each has one */
+    expect_closed(&peer);
+    assert_true(answer_late(1));
+    assert_true(answer_late(2));
+    expect_answer(&second, 2, 60);
+    expect_answer(&third, 3, 60);
+    peer_close(&second);
+    peer_close(&third);
+    peer_close(&fourth);
+}
+
 static void a_connection_stuck_in_a_query_makes_room(void **state)
 {
     uint8_t half[] = {0, 30, 'a'};
@@ -1307,6 +1342,7 @@ int main(void)
         TEST(a_late_answer_finds_a_buffer_when_slow_readers_hold_them_all),
         TEST(at_the_limit_the_longest_idle_connection_makes_room),
         TEST(connections_with_something_outstanding_make_no_room),
+        TEST(of_many_connections_of_one_client_one_makes_room_though_it_waits),
         TEST(a_connection_stuck_in_a_query_makes_room),
         TEST(a_reader_stuck_in_an_answer_makes_room),
         TEST(of_idle_connections_one_of_the_client_that_has_most_makes_room),

@@ -5,7 +5,8 @@
  *         a slow reader took less than TCP_PROGRESS octets, end it. At the limit of all, an idle connection of this
  *         thread makes room: of those unused longest, one of the client that has most, and never one of a client
  *         that has fewer than the newcomer's. Idle is what has nothing outstanding, and what has been stuck in the
- *         middle of a query or of an answer for TCP_STUCK_MS.
+ *         middle of a query or of an answer for TCP_STUCK_MS. If none was idle for that long, one makes room whose
+ *         client has at least two more than the newcomer's, whatever waits on it.
  * Memory: tcp-connections objects of TCP_IN octets, and TCP_OUTPUTS buffers of TCP_OUT octets for answers that wait
  *         to be written; a connection holds one only while it has such answers. Pages that are not used cost
  *         nothing. When all are held, a connection that is slow to read loses its own, and is closed: one of the
