@@ -754,6 +754,31 @@ def test_every_counter_of_an_address_grows(start_metrics, make_upstream, authori
     assert state["nodedot_upstream_identity_state", where] == 1
 
 
+def test_every_gauge_tells_what_is(start_metrics, make_upstream):
+    first, other = make_upstream(), make_upstream(name="other.test")
+    first.behave("mute.test", behaviours.drop())
+    program = start_metrics(first, up={"fallback": "other"}, sections={"upstream other": other.options()})
+    now = time.time()
+    for name in ("start_time_seconds", "config_last_reload_success_timestamp_seconds"):
+        assert now - 60 < value(program, f"nodedot_{name}") <= now + 1
+    assert program.ask("a.test").answer and value(program, "nodedot_cache_entries") >= 1
+    assert value(program, "nodedot_cache_bytes") == 4 << 20
+    assert value(program, "nodedot_upstream_connections", upstream="up") >= 1
+    assert 0 < value(program, "nodedot_upstream_rtt_seconds", upstream="up") < 5
+    with program.tcp() as tcp:
+        tcp.send(wire.query("mute.test"))
+        wait_until(lambda: value(program, "nodedot_in_flight") == 1, 5, "the query in flight")
+        assert value(program, "nodedot_tcp_connections") == 1
+    assert value(program, "nodedot_upstream_fallback_active") == 0 and value(program, "nodedot_generation") == 1
+    first.stop_listening()
+    first.close_connections("rst")
+    wait_until(lambda: value(program, "nodedot_upstream_fallback_active", upstream="up") == 1, 10, "the fallback")
+    assert value(program, "nodedot_upstream_identity_state", upstream="up", state="unreachable") == 1
+    wait_until(lambda: value(program, "nodedot_upstream_connections", upstream="up") == 0, 5, "no connection")
+    program.signal(signal.SIGHUP)
+    wait_until(lambda: value(program, "nodedot_generation") == 2, 10, "the next generation")
+
+
 # nodedot status -------------------------------------------------------------------------------------------------------------
 
 
