@@ -16,6 +16,13 @@ from harness.waiting import stays, wait_until
 DAY = datetime.timedelta(days=1)
 OTHER_PIN = "sha256/" + "A" * 43 + "="
 REVALIDATE_S = 1  # as these tests configure it
+TLS12, TLS13 = 0x0303, 0x0304
+SUITES = {
+    *(0x1301, 0x1302, 0x1303),  # TLS 1.3 (RFC 8446 appendix B.4)
+    *(0xC02B, 0xC02C, 0xC02F, 0xC030),  # ECDHE with AES-GCM (RFC 5289)
+    *(0xCCA8, 0xCCA9),  # ECDHE with ChaCha20-Poly1305 (RFC 7905)
+    0x00FF,  # no suite: renegotiation only in the safe way (RFC 5746)
+}
 
 
 def right(answer, name):
@@ -249,6 +256,14 @@ def test_tls_1_3_is_used_where_there_is_a_choice_with_the_cheaper_cipher(start, 
     start(upstream)
     connection = upstream.wait_for_connection()
     assert connection.version == "TLSv1.3" and "CHACHA20" in connection.cipher
+
+
+def test_nothing_but_forward_secret_aead_suites_is_offered(start, upstream):
+    start(upstream)
+    connection = upstream.open_connections()[0]
+    offered, versions = connection.offered_suites(), connection.offered_versions()
+    assert offered and offered <= SUITES, [hex(suite) for suite in offered - SUITES]
+    assert versions == [TLS13, TLS12]
 
 
 @pytest.mark.parametrize("only", ["tls12_only", "tls13_only"])

@@ -23,7 +23,7 @@ from .wire import KEEPALIVE, Query, option
 DOT_PORT = 8853
 PLAIN_PORT = 5300
 READ_OCTETS = 65536
-PRE_SHARED_KEY, EARLY_DATA = 41, 42  # extensions of a ClientHello (RFC 8446 section 4.2)
+PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS = 41, 42, 43  # extensions of a ClientHello (RFC 8446 section 4.2)
 APPLICATION_DATA = 23  # content type of a TLS record (RFC 8446 section 5.1)
 
 
@@ -72,6 +72,17 @@ class Connection:
             found[kind] = at + 4
             at += 4 + length
         return found
+
+    def offered_suites(self):
+        """The numbers of the cipher suites in the ClientHello."""
+        at = 5 + 4 + 2 + 32
+        at += 1 + self.hello[at]
+        return set(struct.unpack_from(f"!{struct.unpack_from('!H', self.hello, at)[0] // 2}H", self.hello, at + 2))
+
+    def offered_versions(self):
+        """TLS versions, the best first (RFC 8446 section 4.2.1)."""
+        at = self.extensions()[SUPPORTED_VERSIONS]
+        return list(struct.unpack_from(f"!{self.hello[at] // 2}H", self.hello, at + 1))
 
     def offered_ticket(self):
         """The first PSK identity in the ClientHello (RFC 8446 section 4.2.11), or None for a full handshake."""
