@@ -166,7 +166,7 @@ def test_readers_who_take_no_answers_leave_tcp_to_others(start, upstream, addres
                     s.send(query)
             return program.counter("tcp_idle_closed_total") > 0
 
-        wait_until(closed_for_others, 20, "readers to be cut off for others")
+        wait_until(closed_for_others, 60, "readers to be cut off for others")
         for _ in range(10):
             with program.tcp(address()) as tcp:
                 assert tcp.ask(wire.query("localhost"))
