@@ -204,6 +204,7 @@ static void write_answer(struct http_connection *c)
     if (c->left > 0)
         return;
     release_page(c);
+    c->served = true;
     if (!c->keep_alive) {
         linger(c);
         return;
@@ -292,6 +293,7 @@ static void begin_connection(struct http_server *server, int fd, const struct en
 
     c->server = server;
     c->in_used = 0;
+    c->served = false;
     endpoint_client_key(client, &client_prefix, false, c->client);
     ev_io_init(&c->io, on_io, fd, EV_READ);
     c->io.data = c;
@@ -386,9 +388,24 @@ void http_drain(struct http_server *server)
     set_accepting(server, false);
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
         c->keep_alive = false;
-        if (c->state == HTTP_READING)
-            close_connection(c);
+        if (c->state == HTTP_READING && c->served && c->in_used == 0)
+            close_connection(c); /* whoever keeps a connection asks anew when it is closed (RFC 9112 section 9.3.1) */
+        else if (c->state == HTTP_READING)
+            c->until_us = clock_us() + HTTP_DRAIN_MS * 1000;
     }
+}
+
+bool http_is_busy(const struct http_server *server)
+{
+    uint64_t now = clock_us();
+
+    for (size_t i = 0; server->connections != NULL && i < HTTP_CONNECTIONS; i++) {
+        const struct http_connection *c = &server->connections[i];
+
+        if (c->state == HTTP_ANSWERING || (c->state == HTTP_READING && c->until_us > now))
+            return true;
+    }
+    return false;
 }
 
 void http_close(struct http_server *server)

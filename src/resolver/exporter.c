@@ -108,6 +108,11 @@ void exporter_drain(struct exporter *exporter)
         http_drain(&exporter->http);
 }
 
+bool exporter_is_busy(const struct exporter *exporter)
+{
+    return http_is_busy(&exporter->http);
+}
+
 void exporter_close(struct exporter *exporter)
 {
     http_close(&exporter->http);

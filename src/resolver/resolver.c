@@ -20,6 +20,9 @@
 /* How often figures are taken, and readiness is judged when nothing wakes the thread: proofs age without an event. A
  * change of standing is one. */
 #define CONTROL_TICK_S 1.
+/* When the workers are done, who scrapes at this moment still has his answer; so often it is looked whether he has. */
+#define SCRAPES_MS 500
+#define SCRAPES_S  0.01
 /* The same where an upstream has a fallback, whose hysteresis counts tenths of seconds. */
 #define FALLBACK_TICK_S 0.1
 
@@ -48,6 +51,7 @@ struct resolver {
     unsigned worker_count;
     bool ready;
     bool ending;
+    uint64_t over_ms; /* clock_ms() when it ends whatever is open; 0: its workers are not done */
     ev_io channel;
     ev_timer tick;
     ev_async wake;
@@ -148,6 +152,17 @@ static void update_ready(struct resolver *resolver)
     report(resolver, ready ? RESOLVER_READY : RESOLVER_NOT_READY);
 }
 
+static void finish(struct resolver *resolver)
+{
+    if (resolver->over_ms == 0) {
+        resolver->over_ms = clock_ms() + SCRAPES_MS;
+        resolver->tick.repeat = SCRAPES_S;
+        ev_timer_again(resolver->loop, &resolver->tick);
+    }
+    if (!exporter_is_busy(&resolver->exporter) || clock_ms() >= resolver->over_ms)
+        ev_break(resolver->loop, EVBREAK_ALL);
+}
+
 static void look_around(struct resolver *resolver)
 {
     metric_set(resolver->metrics, heartbeat_ms, clock_ms());
@@ -155,7 +170,7 @@ static void look_around(struct resolver *resolver)
         recheck_workers(resolver);
     update_ready(resolver);
     if (all_finished(resolver))
-        ev_break(resolver->loop, EVBREAK_ALL);
+        finish(resolver);
 }
 
 static void on_wake(struct ev_loop *loop, ev_async *async, int revents)

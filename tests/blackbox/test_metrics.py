@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -309,6 +310,30 @@ def test_no_counter_goes_back_over_reloads_and_crashes(program):
     assert value(program, "nodedot_reloads_total", result="success") == 2
     assert value(program, "nodedot_upstream_queries_total") >= 20
     assert value(program, "nodedot_miss_duration_seconds_count") == 20
+
+
+def test_no_scrape_is_lost_over_reloads(program):
+    """A connection that the old generation accepted just before its end has its answer as well."""
+    lost, end = [], threading.Event()
+
+    def scrape():
+        while not end.is_set():
+            reply = get(program)
+            if reply is None or reply.status != 200:
+                lost.append(reply)
+
+    scrapers = [threading.Thread(target=scrape) for _ in range(2)]
+    for scraper in scrapers:
+        scraper.start()
+    try:
+        for count in range(1, 7):
+            program.signal(signal.SIGHUP)
+            program.wait_counter("reloads_succeeded_total", count)
+    finally:
+        end.set()
+        for scraper in scrapers:
+            scraper.join()
+    assert not lost
 
 
 def test_a_failed_reload_shows_until_a_good_one(program):

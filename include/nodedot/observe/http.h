@@ -29,6 +29,8 @@
 #define HTTP_REQUEST_MS 5000
 /* A scrape's own time-out is 10 s by default: nobody waits for the rest of a page after that. */
 #define HTTP_ANSWER_MS 10000
+/* When no more is accepted: for the request of who has just connected. */
+#define HTTP_DRAIN_MS 250
 /* After the last answer: for the peer to read it before a reset could overtake it (RFC 9112 section 9.6). */
 #define HTTP_LINGER_MS 1000
 /* Longest header of an answer. */
@@ -47,6 +49,7 @@ struct http_connection {
     uint64_t active_us;              /* when it did something last */
     uint64_t until_us;               /* then it is closed */
     bool keep_alive;
+    bool served;       /* an answer left already */
     char *page;        /* NULL: the answer is in answer */
     const char *write; /* what is left of it */
     size_t left;
@@ -78,8 +81,12 @@ bool http_init(struct http_server *server, struct ev_loop *loop, size_t page_siz
 void http_add(struct http_server *server, int fd);
 void http_start(struct http_server *server);
 
-/* Accepts no more and closes what is idle; answers on their way are finished. */
+/* Accepts no more and closes what is idle. Answers on their way are finished, and so are requests: a connection that was
+ * just accepted has HTTP_DRAIN_MS for its own. */
 void http_drain(struct http_server *server);
+
+/* Is somebody owed an answer? */
+bool http_is_busy(const struct http_server *server);
 
 /* Closes everything at once and gives back the memory. */
 void http_close(struct http_server *server);

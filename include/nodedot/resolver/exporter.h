@@ -30,6 +30,9 @@ bool exporter_init(struct exporter *exporter, struct ev_loop *loop, const struct
 void exporter_start(struct exporter *exporter);
 void exporter_drain(struct exporter *exporter);
 
+/* Is somebody owed an answer? */
+bool exporter_is_busy(const struct exporter *exporter);
+
 void exporter_close(struct exporter *exporter);
 
 #endif
