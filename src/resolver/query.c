@@ -350,6 +350,7 @@ static ssize_t direct_answer(struct query_engine *engine, const struct query *qu
 {
     enum ede ede = info->has_ede ? (enum ede)info->ede_code : EDE_NONE;
     struct answer_style style = style_for(engine, &query->client, ede);
+    uint16_t shown; /* of the extended RCODE: a client without EDNS gets SERVFAIL instead */
 
     if (info->size_without_opt > capacity)
         return error_answer(engine, &query->client, &query->message, query->question, RCODE_SERVFAIL, EDE_INVALID_DATA,
@@ -357,10 +358,11 @@ static ssize_t direct_answer(struct query_engine *engine, const struct query *qu
     memcpy(out, message, info->size_without_opt);
     wire_put_u16(out + MESSAGE_ARCOUNT_AT, info->additional_count);
     style.extended_rcode = (uint16_t)(info->rcode >> 4);
-    trace_note(&engine->trace, QUERY_FROM_UPSTREAM, style.extended_rcode);
+    shown = query->message.edns.present ? style.extended_rcode : 0;
+    trace_note(&engine->trace, QUERY_FROM_UPSTREAM, shown);
     return count_answer(engine, out,
                         answer_finish(out, info->size_without_opt, capacity, &query->message, query->question, &style),
-                        style.extended_rcode);
+                        shown);
 }
 
 /* All who wait get the answer as it lies in the cache, with the limits on TTLs applied, or as the upstream sent it.

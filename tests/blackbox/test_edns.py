@@ -192,6 +192,16 @@ def test_an_extended_error_text_of_60_kb_is_survived(nodedot):
     assert client.addresses(nodedot.ask("after.test"))
 
 
+def test_an_extended_rcode_is_shown_with_edns_and_is_a_failure_without(nodedot):
+    badcookie = 23
+    for number, (edns, rcode, counted) in enumerate([(True, badcookie, "other"), (False, wire.SERVFAIL, "servfail")]):
+        name = f"extended{number}.test"
+        nodedot.upstream.behave(name, behaviours.failure(rcode=badcookie))
+        before = nodedot.counter(f"answers_{counted}_total")
+        assert nodedot.ask(name, edns=edns).rcode() == rcode
+        assert nodedot.counter(f"answers_{counted}_total") == before + 1
+
+
 def test_an_upstream_that_knows_no_edns_is_asked_without_once_and_remembered(nodedot):
     def behave(q):
         return behaviours.failure(wire.FORMERR, edns=False)(q) if q.has_edns else behaviours.proper()(q)
