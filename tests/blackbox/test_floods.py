@@ -60,8 +60,10 @@ NAMES = [f"cached{i}.test" for i in range(50)]
 RATE = 100  # of the bystander, a second
 IDLE_S, FLOOD_S = 0.6, 1.8
 # Allowed is three times what an idle server takes, or this, since the machine that runs the tests runs others as
-# well: p99 and median. `tests/bench/run --cases bystander` measures without allowance.
-FLOOR_S, MEDIAN_FLOOR_S = 0.25, 0.02
+# well: p99 and median. One in a hundred of these few hundred queries is what a machine with other work delays by some
+# tenths of a second; a second is when stub resolvers begin to notice. `tests/bench/run --cases bystander` measures
+# without allowance.
+FLOOR_S, MEDIAN_FLOOR_S = 1.0, 0.02
 
 
 def silent_below_mute(q):
