@@ -23,11 +23,12 @@ PATIENCE_S = 10
 SEED = 20260131
 EDNS_SIZE = 1232  # that nodedot keeps to, whatever a client takes
 COMPARED = wire.QR | 0x7800 | wire.RD | wire.RA | wire.AD | wire.CD
-CNAME, DNAME = 5, 39
+CNAME, DNAME, RRSIG = 5, 39, 46
 DIFFERENT = "it differs"
 CUT = "over UDP, what is longer than 1232 octets or the client's limit is cut, and TC set"
 CHANGED = "asked once more, the upstream gives the other answer too: Unbound 1.17 fails to validate some chains from its cache"
 AD_WITH_CD = "asked with CD, Unbound sets AD when it happens to have validated the same records before"
+ROUND = "a CNAME chain that leads back to itself: how much of it Unbound 1.22 shows depends on what it has cached"
 
 pytestmark = pytest.mark.xdist_group("differential")  # the servers and their answers are made once
 
@@ -127,6 +128,13 @@ def compare_sections(straight, through, originals):
     return None
 
 
+def is_round(answer):
+    """Is it nothing but CNAME records of the two names that lead to each other (zones.py)?"""
+    types = {record[1] for record in answer.sections[0]}
+    owners = {record[0] for record in answer.sections[0] if record[1] == CNAME}
+    return types <= {CNAME, RRSIG} and any(name.startswith((b"\5loop1", b"\5loop2")) for name in owners)
+
+
 def judge(question, straight, through, originals, udp):
     """None when both are the same; else why they may differ, or DIFFERENT and what does."""
     if through.question != question.question:
@@ -150,6 +158,8 @@ def judge(question, straight, through, originals, udp):
     if through.flags & wire.AA:
         return f"{DIFFERENT}: AA"
     wrong = compare_sections(straight, through, originals)
+    if wrong == "section 0" and is_round(straight) and is_round(through):
+        return ROUND
     return f"{DIFFERENT}: {wrong}" if wrong else unlike and AD_WITH_CD
 
 
