@@ -256,7 +256,7 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $$(call unit_test_parts,$$*)
 bench: ## measure nodedot beside Unbound, dnsdist and Knot Resolver
 	@scripts/install-dependencies build bench
 	+$(MAKE_QUIETLY) all
-	@tests/bench/run --nodedot $(BUILD)/nodedot --build $(BUILD)/bench $(BENCH)
+	@/usr/bin/python3 tests/bench/run --nodedot $(BUILD)/nodedot --build $(BUILD)/bench $(BENCH)
 	@/usr/bin/python3 tests/bench/plot.py $(BUILD)/bench/results.json $(if $(BENCH),$(BUILD)/bench,docs)/bench.svg
 
 # ---- Check the sources -----------------------------------------------------------------------------------------------
