@@ -28,6 +28,7 @@ DIFFERENT = "it differs"
 CUT = "over UDP, what is longer than 1232 octets or the client's limit is cut, and TC set"
 CHANGED = "asked once more, the upstream gives the other answer too: Unbound 1.17 fails to validate some chains from its cache"
 AD_WITH_CD = "asked with CD, Unbound sets AD when it happens to have validated the same records before"
+ROUNDS = (b"\5loop1", b"\5loop2")  # names that lead to each other (zones.py)
 ROUND = "a CNAME chain that leads back to itself: how much of it Unbound 1.22 shows depends on what it has cached"
 
 pytestmark = pytest.mark.xdist_group("differential")  # the servers and their answers are made once
@@ -129,10 +130,8 @@ def compare_sections(straight, through, originals):
 
 
 def is_round(answer):
-    """Is it nothing but CNAME records of the two names that lead to each other (zones.py)?"""
-    types = {record[1] for record in answer.sections[0]}
-    owners = {record[0] for record in answer.sections[0] if record[1] == CNAME}
-    return types <= {CNAME, RRSIG} and any(name.startswith((b"\5loop1", b"\5loop2")) for name in owners)
+    """Is it part of a chain of CNAME records, and no more?"""
+    return {record[1] for record in answer.sections[0]} <= {CNAME, RRSIG}
 
 
 def judge(question, straight, through, originals, udp):
@@ -158,7 +157,7 @@ def judge(question, straight, through, originals, udp):
     if through.flags & wire.AA:
         return f"{DIFFERENT}: AA"
     wrong = compare_sections(straight, through, originals)
-    if wrong == "section 0" and is_round(straight) and is_round(through):
+    if wrong == "section 0" and question.name.startswith(ROUNDS) and is_round(straight) and is_round(through):
         return ROUND
     return f"{DIFFERENT}: {wrong}" if wrong else unlike and AD_WITH_CD
 
