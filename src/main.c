@@ -55,14 +55,16 @@
  *  forward/stream.c         one pipelined connection, over TLS or bare TCP
  *  forward/plain.c          one question in one datagram
  *  forward/socket.c         sockets to upstreams
- *  forward/tls.c            TLS, and the only file that knows wolfSSL
- *  forward/records.c        whole TLS records in, whole flights out
- *  forward/identity.c       is the peer who it should be?
- *  forward/path.c           is there a path of signatures to a trusted certificate?
- *  forward/san.c            the names that a certificate speaks for
- *  forward/certificate.c    X.509 certificates
- *  forward/pem.c            the certificates of a PEM file
- *  forward/der.c            a cursor over DER
+ *
+ *  proof/identity.c        is the peer who it should be?
+ *  proof/path.c            is there a path of signatures to a trusted certificate?
+ *  proof/san.c             the names that a certificate speaks for
+ *  proof/certificate.c     X.509 certificates
+ *  proof/pem.c             the certificates of a PEM file
+ *  proof/der.c             a cursor over DER
+ *
+ *  tls/tls.c               TLS, and the only file that knows wolfSSL
+ *  tls/tls_records.c       whole TLS records in, whole flights out
  *
  *  cache/cache.c            answers, kept until their TTL runs out
  *  cache/ring.c             records and their index in shared memory
@@ -111,10 +113,10 @@
 #include "nodedot/config/config.h"
 #include "nodedot/forward/pin.h"
 #include "nodedot/forward/survey.h"
-#include "nodedot/forward/tls.h"
 #include "nodedot/node/privileges.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/resolver/ask.h"
+#include "nodedot/tls/tls.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #include "nodedot/base/exit.h"
 #include "nodedot/base/table.h"
 #include "nodedot/config/config.h"
-#include "nodedot/forward/certificate.h"
 #include "nodedot/forward/handshake.h"
+#include "nodedot/proof/certificate.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -3,8 +3,8 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/exit.h"
 #include "nodedot/base/table.h"
-#include "nodedot/forward/certificate.h"
 #include "nodedot/forward/online.h"
+#include "nodedot/proof/certificate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 #include "nodedot/node/status.h"
 
 #include "nodedot/base/clock.h"
-#include "nodedot/forward/tls.h"
 #include "nodedot/node/status_json.h"
 #include "nodedot/node/status_table.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/tls/tls.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -4,10 +4,10 @@
 #include "nodedot/base/exit.h"
 #include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/text.h"
-#include "nodedot/forward/certificate.h"
 #include "nodedot/forward/fallback.h"
 #include "nodedot/forward/online.h"
 #include "nodedot/forward/zone.h"
+#include "nodedot/proof/certificate.h"
 #include "nodedot/resolver/local.h"
 
 #include <stdlib.h>

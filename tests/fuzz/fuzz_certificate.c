@@ -1,7 +1,7 @@
 /* A chain as an unknown peer shows it: the first certificate, and a second one behind it as its CA. */
-#include "nodedot/forward/certificate.h"
-#include "nodedot/forward/path.h"
-#include "nodedot/forward/san.h"
+#include "nodedot/proof/certificate.h"
+#include "nodedot/proof/path.h"
+#include "nodedot/proof/san.h"
 
 #include <stdlib.h>
 #include <string.h>

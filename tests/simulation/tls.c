@@ -1,9 +1,9 @@
-/* Takes the place of forward/tls.c and forward/identity.c: a TLS that passes octets on as they are, whose handshake ends
+/* Takes the place of tls/tls.c and proof/identity.c: a TLS that passes octets on as they are, whose handshake ends
  * as the script says, and an identity that is good or bad as the script says. */
-#include "nodedot/forward/tls.h"
+#include "nodedot/tls/tls.h"
 
 #include "nodedot/base/random.h"
-#include "nodedot/forward/identity.h"
+#include "nodedot/proof/identity.h"
 #include "simulation/check.h"
 #include "simulation/network.h"
 #include "simulation/simulation.h"

@@ -1,8 +1,8 @@
 /* What a certificate of an unknown peer may do to its reader, and what records may do to the buffers. */
-#include "nodedot/forward/certificate.h"
-#include "nodedot/forward/pem.h"
-#include "nodedot/forward/records.h"
-#include "nodedot/forward/san.h"
+#include "nodedot/proof/certificate.h"
+#include "nodedot/proof/pem.h"
+#include "nodedot/proof/san.h"
+#include "nodedot/tls/tls_records.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,9 +2,9 @@
  * certificates.py in a folder that is removed at the end. Run from the top of the tree. */
 #include "nodedot/base/base64.h"
 #include "nodedot/base/clock.h"
-#include "nodedot/forward/identity.h"
 #include "nodedot/forward/pin.h"
-#include "nodedot/forward/tls.h"
+#include "nodedot/proof/identity.h"
+#include "nodedot/tls/tls.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

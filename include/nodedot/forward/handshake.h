@@ -10,7 +10,7 @@
 #define NODEDOT_FORWARD_HANDSHAKE_H
 
 #include "nodedot/base/endpoint.h"
-#include "nodedot/forward/tls.h"
+#include "nodedot/tls/tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -14,7 +14,7 @@
 #include "nodedot/config/config.h"
 #include "nodedot/dns/message.h"
 #include "nodedot/forward/handshake.h"
-#include "nodedot/forward/identity.h"
+#include "nodedot/proof/identity.h"
 
 #include <stddef.h>
 #include <stdint.h>

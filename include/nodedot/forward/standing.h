@@ -10,8 +10,8 @@
 #define NODEDOT_FORWARD_STANDING_H
 
 #include "nodedot/config/config.h"
-#include "nodedot/forward/identity.h"
 #include "nodedot/observe/metrics.h"
+#include "nodedot/proof/identity.h"
 
 #include <stdbool.h>
 #include <stdint.h>

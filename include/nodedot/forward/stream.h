@@ -13,7 +13,7 @@
 #define NODEDOT_FORWARD_STREAM_H
 
 #include "nodedot/forward/inflight.h"
-#include "nodedot/forward/tls.h"
+#include "nodedot/tls/tls.h"
 
 #include <ev.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "nodedot/forward/identity.h"
+#include "nodedot/proof/identity.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -17,8 +17,8 @@
  *         opens /dev/urandom in every handshake, which a sandbox must allow then.
  * Shared: a trust and what was opened on it belong to one thread.
  */
-#ifndef NODEDOT_FORWARD_TLS_H
-#define NODEDOT_FORWARD_TLS_H
+#ifndef NODEDOT_TLS_TLS_H
+#define NODEDOT_TLS_TLS_H
 
 #include <stdbool.h>
 #include <stddef.h>

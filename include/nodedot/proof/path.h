@@ -8,10 +8,10 @@
  * that we do not know. Work:   at most PATH_SIGNATURES signatures are checked for a verdict; a chain made to need
  * more is refused.
  */
-#ifndef NODEDOT_FORWARD_PATH_H
-#define NODEDOT_FORWARD_PATH_H
+#ifndef NODEDOT_PROOF_PATH_H
+#define NODEDOT_PROOF_PATH_H
 
-#include "nodedot/forward/certificate.h"
+#include "nodedot/proof/certificate.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,10 +2,10 @@
  *
  * Memory: the struct owns the octets that its certificates point into; pem_release() frees both.
  */
-#ifndef NODEDOT_FORWARD_PEM_H
-#define NODEDOT_FORWARD_PEM_H
+#ifndef NODEDOT_PROOF_PEM_H
+#define NODEDOT_PROOF_PEM_H
 
-#include "nodedot/forward/certificate.h"
+#include "nodedot/proof/certificate.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-#include "nodedot/forward/path.h"
+#include "nodedot/proof/path.h"
 
-#include "nodedot/forward/san.h"
+#include "nodedot/proof/san.h"
 
 #include <stdio.h>
 

@@ -1,11 +1,11 @@
-#include "nodedot/forward/tls.h"
+#include "nodedot/tls/tls.h"
 
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
-#include "nodedot/forward/path.h"
-#include "nodedot/forward/pem.h"
-#include "nodedot/forward/records.h"
-#include "nodedot/forward/san.h"
+#include "nodedot/proof/path.h"
+#include "nodedot/proof/pem.h"
+#include "nodedot/proof/san.h"
+#include "nodedot/tls/tls_records.h"
 
 #include <wolfssl/options.h>
 

@@ -1,4 +1,4 @@
-#include "nodedot/forward/records.h"
+#include "nodedot/tls/tls_records.h"
 
 #include <errno.h>
 #include <stdlib.h>

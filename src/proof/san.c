@@ -1,4 +1,4 @@
-#include "nodedot/forward/san.h"
+#include "nodedot/proof/san.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

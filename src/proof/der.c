@@ -1,4 +1,4 @@
-#include "nodedot/forward/der.h"
+#include "nodedot/proof/der.h"
 
 #include <string.h>
 

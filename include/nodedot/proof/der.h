@@ -3,8 +3,8 @@
  * A read that fails is remembered in bad, and later reads give nothing, so that a parser goes straight down and
  * asks once. Strict: definite and shortest lengths only (section 10.1), tags of one octet.
  */
-#ifndef NODEDOT_FORWARD_DER_H
-#define NODEDOT_FORWARD_DER_H
+#ifndef NODEDOT_PROOF_DER_H
+#define NODEDOT_PROOF_DER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,10 +3,10 @@
  * Rules: RFC 6125 section 6.4 (comparing), RFC 5280 section 4.2.1.10 (constraints), RFC 8310 section 8.1 (the
  *        common name does not count).
  */
-#ifndef NODEDOT_FORWARD_SAN_H
-#define NODEDOT_FORWARD_SAN_H
+#ifndef NODEDOT_PROOF_SAN_H
+#define NODEDOT_PROOF_SAN_H
 
-#include "nodedot/forward/certificate.h"
+#include "nodedot/proof/certificate.h"
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "nodedot/forward/pem.h"
+#include "nodedot/proof/pem.h"
 
 #include "nodedot/base/base64.h"
 

@@ -1,4 +1,4 @@
-#include "nodedot/forward/certificate.h"
+#include "nodedot/proof/certificate.h"
 
 #include <stdio.h>
 #include <string.h>

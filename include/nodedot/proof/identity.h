@@ -7,11 +7,11 @@
  *        the name. A name that is configured must be carried by the leaf in every mode; without one, `ca` asks for
  *        the upstream's IP address.
  */
-#ifndef NODEDOT_FORWARD_IDENTITY_H
-#define NODEDOT_FORWARD_IDENTITY_H
+#ifndef NODEDOT_PROOF_IDENTITY_H
+#define NODEDOT_PROOF_IDENTITY_H
 
 #include "nodedot/config/config.h"
-#include "nodedot/forward/tls.h"
+#include "nodedot/tls/tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>

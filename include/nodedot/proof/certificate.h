@@ -5,10 +5,10 @@
  *         critical is told (unknown_critical), not skipped.
  * Rules:  RFC 5280 section 4 (profile), section 4.2.1.10 (name constraints), RFC 6125 section 6.4 (names).
  */
-#ifndef NODEDOT_FORWARD_CERTIFICATE_H
-#define NODEDOT_FORWARD_CERTIFICATE_H
+#ifndef NODEDOT_PROOF_CERTIFICATE_H
+#define NODEDOT_PROOF_CERTIFICATE_H
 
-#include "nodedot/forward/der.h"
+#include "nodedot/proof/der.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* records.h - between a socket and TLS: whole records in, whole flights out.
+/* tls_records.h - between a socket and TLS: whole records in, whole flights out.
  *
  * In:     one recv(2) takes what is there; TLS is handed whole records only, so it never holds half of one and need
  * not be asked
@@ -6,8 +6,8 @@
  * Out:    what TLS makes is gathered and leaves with one send(2); what the socket does not take waits here.
  * Memory: RECORDS_RECEIVE octets, and as many as wait to be sent, RECORDS_SEND_MAX at most.
  */
-#ifndef NODEDOT_FORWARD_RECORDS_H
-#define NODEDOT_FORWARD_RECORDS_H
+#ifndef NODEDOT_TLS_TLS_RECORDS_H
+#define NODEDOT_TLS_TLS_RECORDS_H
 
 #include <stdbool.h>
 #include <stddef.h>
