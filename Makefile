@@ -83,7 +83,7 @@ test_simulation_LDFLAGS := -Wl,-z,muldefs,--wrap=log_write,--wrap=calloc,--wrap=
 fuzz_resolver_LDFLAGS   := $(test_simulation_LDFLAGS)
 fuzz_stream_WITH        := tests/simulation/loop.c tests/simulation/network.c
 fuzz_stream_LDFLAGS     := -Wl,-z,muldefs
-test_standing_LDFLAGS   := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
+test_reachability_LDFLAGS   := -Wl,--wrap=identity_check,--wrap=log_write,--wrap=clock_wall_seconds
 
 # ---- Compiler and linker ---------------------------------------------------------------------------------------------
 

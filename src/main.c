@@ -37,24 +37,29 @@
  *  listener/quota.c         how many connections, in all and of each client
  *  listener/client.c        who asked, and how an answer gets there
  *
- *  forward/zone.c           which zone does a name belong to?
- *  forward/fallback.c       does a group's fallback serve?
- *  forward/upstream.c       the groups of addresses
- *  forward/flight.c         asks until somebody answers or the time is up
- *  forward/address.c        one address: its connections, health and tickets
- *  forward/choice.c         which address is asked next
- *  forward/hedge.c          when is a question asked twice, and what does it prove?
- *  forward/latency.c        how long an address takes
- *  forward/inflight.c       questions that wait, equal ones joined
- *  forward/standing.c       is an address who it should be, does it answer?
- *  forward/revalidate.c     proves every address anew, on a timer
  *  forward/pin.c            prints the pins of a chain
  *  forward/survey.c         proves all addresses once, for a command
  *  forward/online.c         asks addresses one question once, for commands
+ *  forward/revalidate.c     proves every address anew, on a timer
  *  forward/handshake.c      connects and shakes hands, for those who only look
- *  forward/stream.c         one pipelined connection, over TLS or bare TCP
- *  forward/plain.c          one question in one datagram
+ *  forward/engine.c         what one thread holds to ask questions
+ *  forward/flight.c         one pending question: asked until an answer comes or its time is up
+ *  forward/inflight.c       the table of pending questions, equal ones joined
+ *  forward/group.c          an upstream of the configuration: which address is asked?
+ *  forward/fallback.c       does a group's fallback serve?
+ *  forward/address.c        one server address: its connections, queue and probes
+ *  forward/selection.c      the policies for choosing an address
+ *  forward/health.c         failures, pauses, when to probe
+ *  forward/hedge.c          when is a question asked twice, and what does it prove?
+ *  forward/latency.c        how long an address takes
+ *  forward/stream.c         the life of one connection, over TLS or bare TCP
+ *  forward/reachability.c   what all threads know of an address
+ *  forward/tickets.c        TLS sessions to resume
+ *  forward/pipeline.c       which answer on a connection belongs to which query
+ *  forward/datagram.c       one query in one datagram
+ *  forward/exchange.c       one query on the wire, written and its answer judged
  *  forward/socket.c         sockets to upstreams
+ *  forward/zone.c           which zone does a name belong to?
  *
  *  proof/identity.c        is the peer who it should be?
  *  proof/path.c            is there a path of signatures to a trusted certificate?

@@ -1,31 +1,11 @@
 #include "nodedot/forward/address.h"
 
 #include "nodedot/base/clock.h"
-#include "nodedot/base/random.h"
-#include "nodedot/forward/flight.h"
-#include "nodedot/forward/plain.h"
+#include "nodedot/forward/datagram.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
-/* Pause before an address that failed is tried again. The first is short, because a server may close a connection just
- * as we write to it; then it is doubled each time, with a quarter of jitter, and service is back within 2 s of the
- * upstream's return. */
-#define RETRY_FIRST_MS 20
-#define RETRY_MIN_MS   250
-#define RETRY_MAX_MS   1500
-/* A probe without an answer for so long is a failure: as long as any query's (flight.c). */
-#define PROBE_MS 1000
-/* A plain upstream that was not heard of for so long is probed: it has no connection whose end would tell. */
-#define PROBE_IDLE_MS 30000
-/* The same for a DoT address while others of its group are asked: a policy that leaves one aside must not find it dead
- * on the day that it is needed. Each costs a resumed handshake, hence rarer. */
-#define PROBE_ASIDE_MS 60000
-/* The same while the fallback of its group serves: nothing else shows whether it would answer. */
-#define PROBE_REPLACED_MS 1000
-/* Failures in a row after which a plain address counts as unreachable: one lost datagram says nothing. */
-#define PLAIN_FAILURES 3
-/* And after which it counts as silent, which makes the fallback serve: a question and a probe. */
-#define PLAIN_SILENT_FAILURES 2
 /* A connection that closes is opened again without waiting for a query when there was one in this time. */
 #define KEEP_WARM_MS 60000
 /* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
@@ -35,10 +15,10 @@ struct stream *address_stream(const struct address *address)
 {
     struct stream *best = NULL;
 
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+    for (unsigned i = 0; i < address->stream_count; i++) {
         struct stream *stream = &address->streams[i];
 
-        if (stream_usable(stream) && (best == NULL || stream->outstanding < best->outstanding))
+        if (stream_usable(stream) && (best == NULL || stream->pipeline.outstanding < best->pipeline.outstanding))
             best = stream;
     }
     return best;
@@ -48,15 +28,15 @@ unsigned address_outstanding(const struct address *address)
 {
     unsigned count = address->datagrams;
 
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++)
-        count += address->streams[i].outstanding;
+    for (unsigned i = 0; i < address->stream_count; i++)
+        count += address->streams[i].pipeline.outstanding;
     return count;
 }
 
 /* Any connection whose state is in [from, to], or NULL. */
 static struct stream *stream_in(struct address *address, enum stream_state from, enum stream_state to)
 {
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+    for (unsigned i = 0; i < address->stream_count; i++) {
         if (address->streams[i].state >= from && address->streams[i].state <= to)
             return &address->streams[i];
     }
@@ -67,7 +47,7 @@ static struct stream *stream_in(struct address *address, enum stream_state from,
  * pause. */
 static bool address_pauses(const struct address *address)
 {
-    return address->failures > 0 && ev_is_active(&address->timer);
+    return address->health.failures > 0 && ev_is_active(&address->timer);
 }
 
 /* Connections that take queries, or will. */
@@ -75,7 +55,7 @@ static unsigned open_streams(const struct address *address)
 {
     unsigned count = 0;
 
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+    for (unsigned i = 0; i < address->stream_count; i++) {
         const struct stream *stream = &address->streams[i];
 
         if (stream->state != STREAM_IDLE && stream->state != STREAM_DRAINING && !stream->suspect)
@@ -88,301 +68,376 @@ void address_open_stream(struct address *address)
 {
     struct stream *idle = stream_in(address, STREAM_IDLE, STREAM_IDLE);
 
-    if (address->upstream->forward->closing || standing_state(&address->standing) == IDENTITY_MISMATCH ||
-        idle == NULL || address_pauses(address) ||
-        open_streams(address) >= address->upstream->forward->streams_open_max ||
+    if (address->exchanges->closing || reachability_state(&address->peer.reachability) == IDENTITY_MISMATCH ||
+        idle == NULL || address_pauses(address) || open_streams(address) >= address->open_max ||
         stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
         return;
-    address->tried_ms = clock_ms();
+    address->health.tried_ms = clock_ms();
     stream_open(idle);
 }
 
 bool address_is_good(const struct address *address)
 {
-    return address->failures == 0 && standing_state(&address->standing) != IDENTITY_MISMATCH;
+    return address->health.failures == 0 && reachability_state(&address->peer.reachability) != IDENTITY_MISMATCH;
 }
 
 static void set_timer(struct address *address, uint32_t ms)
 {
-    struct ev_loop *loop = address->upstream->forward->loop;
+    struct ev_loop *loop = address->exchanges->loop;
 
     ev_timer_stop(loop, &address->timer);
     ev_timer_set(&address->timer, ms / 1000., 0.);
     ev_timer_start(loop, &address->timer);
 }
 
-static uint32_t pause_after(unsigned failures)
-{
-    uint32_t pause_ms = RETRY_FIRST_MS;
-
-    if (failures > 1)
-        pause_ms = (uint32_t)RETRY_MIN_MS << (failures < 6 ? failures - 2 : 4);
-    if (pause_ms > RETRY_MAX_MS)
-        pause_ms = RETRY_MAX_MS;
-    return pause_ms * 3 / 4 + random_below(pause_ms / 4);
-}
-
-/* The time that a try took is part of the pause after it: an upstream that swallows everything is tried as often as one
- * that refuses, and is found as soon. */
-static uint32_t pause_left(const struct address *address)
-{
-    uint64_t took_ms = clock_ms() - address->tried_ms;
-    uint32_t pause_ms = pause_after(address->failures);
-    uint32_t least_ms = pause_ms < RETRY_MIN_MS ? pause_ms : RETRY_MIN_MS;
-
-    return took_ms + least_ms < pause_ms ? pause_ms - (uint32_t)took_ms : least_ms;
-}
-
-/* Tells all threads, but for a plain address whose single datagram was lost. */
-static void note_silence(struct address *address)
-{
-    if (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_SILENT_FAILURES)
-        atomic_store_explicit(&address->standing.status->silent, 1, memory_order_relaxed);
-}
-
 void address_failed(struct address *address, const char *reason)
 {
-    if (address->upstream->forward->closing)
+    struct address_status *status = address->peer.reachability.status;
+
+    if (address->exchanges->closing)
         return;
-    if (address->failures == 0)
-        address->failed_ms = clock_ms();
-    address->failures++;
-    note_silence(address);
-    atomic_fetch_add_explicit(&address->standing.status->failures, 1, memory_order_relaxed);
-    if (stream_in(address, STREAM_READY, STREAM_READY) == NULL &&
-        (upstream_uses_streams(address->upstream->config) || address->failures >= PLAIN_FAILURES))
-        standing_unreachable(&address->standing, reason);
-    set_timer(address, pause_left(address));
-    upstream_note(address->upstream);
-    address->upstream->forward->unsettled = true;
+    health_failed(&address->health, clock_ms());
+    if (health_is_silent(&address->health))
+        atomic_store_explicit(&status->silent, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&status->failures, 1, memory_order_relaxed);
+    if (stream_in(address, STREAM_READY, STREAM_READY) == NULL && health_is_unreachable(&address->health))
+        reachability_unreachable(&address->peer.reachability, reason);
+    set_timer(address, health_pause_left_ms(&address->health, clock_ms()));
+    address->peers->changed(address->peers);
+    address->exchanges->unsettled = true;
 }
 
-/* How long an address that works may be unheard of before it is probed; 0: for ever. */
-static uint32_t probe_after_ms(const struct address *address)
+static struct health_need need_of(const struct address *address)
 {
-    struct upstream *upstream = address->upstream;
+    const struct address_peers *peers = address->peers;
 
-    if (upstream_in_use(upstream) != upstream)
-        return PROBE_REPLACED_MS;
-    if (upstream->config->transport == TRANSPORT_PLAIN)
-        return PROBE_IDLE_MS;
-    return upstream->address_count > 1 ? PROBE_ASIDE_MS : 0;
+    return (struct health_need){.alone = peers->count == 1,
+                                .encrypted = address->config->transport == TRANSPORT_DOT,
+                                .replaced = peers->has_fallback &&
+                                            atomic_load_explicit(&peers->status->fallback, memory_order_acquire) != 0,
+                                .group_asked_ms = peers->asked_ms};
 }
 
 /* Sets the timer of an address that works. */
 static void address_watch(struct address *address)
 {
-    uint32_t after_ms = probe_after_ms(address);
+    struct health_need need = need_of(address);
+    uint32_t after_ms = health_probe_after_ms(&need);
 
     if (after_ms != 0)
         set_timer(address, after_ms);
     else
-        ev_timer_stop(address->upstream->forward->loop, &address->timer);
+        ev_timer_stop(address->exchanges->loop, &address->timer);
 }
 
 void address_rewatch(struct address *address)
 {
-    if (address->failures == 0 && address->probe.state == ATTEMPT_FREE)
+    if (address->health.failures == 0 && address->probe.state == EXCHANGE_FREE)
         address_watch(address);
 }
 
-/* Is it time to see whether it still answers? A group that nobody asks is left alone, unless its fallback serves. */
-static bool probe_is_due(const struct address *address)
+void address_answered(struct exchange *exchange)
 {
-    uint32_t after_ms = probe_after_ms(address);
-
-    if (address->failures > 0)
-        return true;
-    if (after_ms == 0 || clock_us() - address->answered_us < after_ms * 1000ull)
-        return false;
-    return after_ms != PROBE_ASIDE_MS || clock_ms() - address->upstream->asked_ms < PROBE_ASIDE_MS;
-}
-
-void address_answered(struct address *address, uint64_t sent_us)
-{
+    struct address *address = exchange->address;
+    struct address_status *status = address->peer.reachability.status;
     uint64_t now_us = clock_us();
-    struct address_status *status = address->standing.status;
+    uint64_t took_us = now_us - exchange->sent_us;
 
-    latency_add(&address->latency, now_us - sent_us);
+    latency_add(&address->latency, took_us);
     atomic_store_explicit(&status->rtt_us, address->latency.smoothed_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
-    histogram_add_shared(&status->duration, now_us - sent_us);
-    address->answered_us = now_us;
-    address->outrun = 0;
+    histogram_add_shared(&status->duration, took_us);
     if (atomic_load_explicit(&status->silent, memory_order_relaxed) != 0)
         atomic_store_explicit(&status->silent, 0, memory_order_relaxed);
-    if (address->failures > 0) {
-        address->failures = 0;
-        attempt_forget(&address->probe);
+    if (health_answered(&address->health, now_us)) {
+        address_forget(&address->probe);
         address_watch(address);
     }
-    if (standing_state(&address->standing) != IDENTITY_VALID)
-        standing_answered(&address->standing);
-    if (address->upstream->silent)
-        upstream_note(address->upstream);
+    if (reachability_state(&address->peer.reachability) != IDENTITY_VALID)
+        reachability_answered(&address->peer.reachability);
+    if (address->peers->silent)
+        address->peers->changed(address->peers);
 }
 
 /* It takes questions and answers none. A probe on a connection that it has finds it again as soon as it goes on; no new
  * question is put on these, because they may lead nowhere while another one would not. */
 static void address_stalled(struct address *address)
 {
-    standing_stalled(&address->standing);
+    reachability_stalled(&address->peer.reachability);
     address_failed(address, "others answer, it does not");
     address_probe(address);
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+    for (unsigned i = 0; i < address->stream_count; i++) {
         struct stream *stream = &address->streams[i];
 
-        if (stream->state == STREAM_READY && stream->outstanding > 0)
+        if (stream->state == STREAM_READY && stream->pipeline.outstanding > 0)
             stream->suspect = true;
     }
     address->move_asked = true;
 }
 
-void address_outrun(const struct attempt *attempt, uint64_t took_us)
+void address_outrun(const struct exchange *exchange, uint64_t took_us)
 {
-    struct address *address = attempt->address;
-    uint64_t waited_us = clock_us() - attempt->sent_us;
+    struct address *address = exchange->address;
+    uint64_t now_us = clock_us();
+    uint64_t waited_us = now_us - exchange->sent_us;
 
     /* Its own answer will never be seen, but it was not quicker than this: else what is slow would look quick. */
     if (waited_us > address->latency.smoothed_us)
         latency_add(&address->latency, waited_us);
-    if (address->answered_us >= attempt->sent_us || address->failures > 0 || !hedge_outran(waited_us, took_us))
-        return;
-    if (++address->outrun >= HEDGE_OUTRUN)
+    if (health_outrun(&address->health, exchange->sent_us, now_us, took_us))
         address_stalled(address);
 }
 
-void address_wait(struct address *address, struct attempt *attempt)
+void address_count_timeout(struct exchange *exchange)
 {
-    attempt->address = address;
-    attempt->state = ATTEMPT_WAITING;
-    attempt_list_push(&address->waiting, attempt);
+    if (exchange->late || (exchange->state != EXCHANGE_STREAM && exchange->state != EXCHANGE_DATAGRAM))
+        return;
+    exchange->late = true;
+    atomic_fetch_add_explicit(&exchange->address->peer.reachability.status->timeouts, 1, memory_order_relaxed);
 }
 
-bool address_ask(struct attempt *attempt)
+/* A connection that answered other queries meanwhile is well, and the name is slow. One that is silent takes no new
+ * queries, but stays: a resolver may need seconds for a broken domain, and its answer is welcome then. */
+void address_late(struct exchange *exchange)
 {
-    struct stream *stream = address_stream(attempt->address);
+    struct address *address = exchange->address;
+    struct stream *stream = exchange->stream;
 
-    if (stream == NULL || stream->outstanding >= STREAM_BUSY) {
-        address_open_stream(attempt->address);
-        stream = address_stream(attempt->address); /* a failed open may have changed things */
+    address_count_timeout(exchange);
+    if (exchange->state == EXCHANGE_DATAGRAM && address->health.answered_us < exchange->sent_us)
+        address_failed(address, "no answer");
+    if (exchange->state != EXCHANGE_STREAM || stream->suspect || stream->answered_us >= exchange->sent_us)
+        return;
+    stream->suspect = true;
+    address_failed(address, "no answer");
+}
+
+/* ---- Sending ------------------------------------------------------------------------------------------------------ */
+
+/* What is known of the server at this moment goes into the form: the exchange may have waited. */
+static void prepare(struct address *address, struct exchange *exchange)
+{
+    exchange->address = address;
+    exchange->exchanges = address->exchanges;
+    exchange->form.stream = false;
+    exchange->form.padded = false;
+    if (address->without_edns)
+        exchange->form.edns = false;
+}
+
+static void note_sent(struct exchange *exchange)
+{
+    struct address *address = exchange->address;
+    struct address_status *status = address->peer.reachability.status;
+    size_t padding = exchange_padding(&exchange->form);
+
+    metric_inc(address->exchanges->metrics, upstream_queries_total);
+    atomic_fetch_add_explicit(&status->queries, 1, memory_order_relaxed);
+    if (padding != 0)
+        atomic_fetch_add_explicit(&status->padding_octets, padding, memory_order_relaxed);
+    address->health.asked_ms = exchange->sent_us / 1000;
+    exchange->late = false;
+    exchange->events->sent(exchange);
+}
+
+static void wait_for_stream(struct address *address, struct exchange *exchange)
+{
+    exchange->state = EXCHANGE_WAITING;
+    exchange_list_push(&address->waiting, exchange);
+}
+
+/* Writes the exchange to a connection that is ready. False: there is none. */
+static bool send_over_stream(struct address *address, struct exchange *exchange)
+{
+    struct stream *stream = address_stream(address);
+
+    if (stream == NULL || stream->pipeline.outstanding >= STREAM_BUSY) {
+        address_open_stream(address);
+        stream = address_stream(address); /* a failed open may have changed things */
     }
-    if (stream == NULL || !stream_ask(stream, attempt))
+    if (stream == NULL || !stream_send(stream, exchange))
         return false;
-    attempt_count(attempt);
+    note_sent(exchange);
     return true;
 }
 
+static bool send_datagram(struct address *address, struct exchange *exchange)
+{
+    if (!datagram_send(exchange, &address->peer.endpoint))
+        return false;
+    address->datagrams++;
+    note_sent(exchange);
+    return true;
+}
+
+bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp)
+{
+    prepare(address, exchange);
+    if (!over_tcp && !address->health.streams)
+        return send_datagram(address, exchange);
+    if (!send_over_stream(address, exchange))
+        wait_for_stream(address, exchange);
+    return true;
+}
+
+void address_forget(struct exchange *exchange)
+{
+    switch (exchange->state) {
+    case EXCHANGE_WAITING:
+        exchange_list_remove(&exchange->address->waiting, exchange);
+        break;
+    case EXCHANGE_LOST:
+        exchange_list_remove(&exchange->exchanges->lost, exchange);
+        break;
+    case EXCHANGE_STREAM:
+        stream_forget(exchange->stream, exchange);
+        break;
+    case EXCHANGE_DATAGRAM:
+        datagram_forget(exchange);
+        exchange->address->datagrams--;
+        break;
+    case EXCHANGE_FREE:
+        break;
+    }
+}
+
+/* ---- Probes ------------------------------------------------------------------------------------------------------- */
+
+static void probe_sent(struct exchange *exchange)
+{
+    (void)exchange;
+}
+
+static void probe_answered(struct exchange *exchange, enum exchange_verdict verdict, const uint8_t *message)
+{
+    struct stream *stream = exchange->stream;
+    const struct edns *edns = &exchange->exchanges->answer.info.edns;
+
+    (void)message;
+    address_answered(exchange);
+    address_forget(exchange);
+    if (stream != NULL && verdict == EXCHANGE_ANSWERED && edns->has_keepalive && edns->keepalive != UINT16_MAX)
+        stream_take_keepalive(stream, edns->keepalive);
+}
+
+static void probe_refused(struct exchange *exchange)
+{
+    address_forget(exchange);
+    address_failed(exchange->address, "the network refuses");
+}
+
+static const struct exchange_events probe_events = {
+    .sent = probe_sent, .answered = probe_answered, .failed = probe_refused};
+
 void address_probe(struct address *address)
 {
-    struct attempt *probe = &address->probe;
+    struct exchange *probe = &address->probe;
 
-    if (probe->state != ATTEMPT_FREE)
+    if (probe->state != EXCHANGE_FREE)
         return;
-    probe->address = address;
-    address->tried_ms = clock_ms();
-    set_timer(address, PROBE_MS);
-    if (upstream_uses_streams(address->upstream->config)) {
-        address_ask(probe); /* without a connection, the next one that becomes ready is probed */
-    } else if (plain_ask(probe)) {
-        attempt_count(probe);
-    } else {
+    address->health.tried_ms = clock_ms();
+    set_timer(address, HEALTH_PROBE_MS);
+    probe->form = (struct exchange_form){.question = &exchange_probe_question, .edns = true};
+    prepare(address, probe);
+    if (address->health.streams)
+        send_over_stream(address, probe); /* without a connection, the next one that becomes ready is probed */
+    else if (!send_datagram(address, probe))
         address_failed(address, "the network refuses");
-    }
 }
 
-void address_serve_waiting(struct stream *stream)
+/* ---- Connections -------------------------------------------------------------------------------------------------- */
+
+static struct address *address_of(const struct stream *stream)
 {
-    struct address *address = stream->address;
+    return (struct address *)((char *)stream->peer - offsetof(struct address, peer));
+}
+
+/* Writes to the stream what waits for one. */
+static void serve_waiting(struct stream *stream)
+{
+    struct address *address = address_of(stream);
 
     while (address->waiting.first != NULL && stream_usable(stream)) {
-        struct attempt *attempt = address->waiting.first;
+        struct exchange *exchange = address->waiting.first;
 
-        attempt_list_remove(&address->waiting, attempt);
-        if (!stream_ask(stream, attempt)) {
-            address_wait(address, attempt);
+        exchange_list_remove(&address->waiting, exchange);
+        prepare(address, exchange);
+        if (!stream_send(stream, exchange)) {
+            wait_for_stream(address, exchange);
             break;
         }
-        attempt_count(attempt);
+        note_sent(exchange);
     }
 }
 
-void address_stream_ready(struct stream *stream)
+static void on_ready(struct stream *stream)
 {
-    struct address *address = stream->address;
-    bool unproved =
-        address->upstream->config->transport == TRANSPORT_PLAIN && standing_state(&address->standing) != IDENTITY_VALID;
+    struct address *address = address_of(stream);
+    bool unproved = address->config->transport == TRANSPORT_PLAIN &&
+                    reachability_state(&address->peer.reachability) != IDENTITY_VALID;
 
-    address_serve_waiting(stream);
-    if (address->failures > 0 || unproved)
+    serve_waiting(stream);
+    if (address->health.failures > 0 || unproved)
         address_probe(address);
     else if (!ev_is_active(&address->timer))
         address_watch(address);
 }
 
-/* Notes one query that was out on a closed connection. A connection that answered some of its queries did not refuse
- * this one, so it does not count as a try. */
-static void attempt_lost(struct attempt *attempt, bool progress)
+/* Notes the queries that were out on a closed connection; the probe is no loss. */
+static void lose_exchanges(struct stream *stream, struct exchanges *exchanges)
 {
-    struct flight *flight = attempt->flight;
+    struct exchange *exchange;
 
-    attempt->stream = NULL;
-    attempt->state = ATTEMPT_FREE;
-    if (flight == NULL)
-        return;
-    if (progress && flight->tries > 0)
-        flight->tries--;
-    attempt->state = ATTEMPT_LOST;
-    attempt_list_push(&attempt->address->upstream->forward->lost, attempt);
+    while ((exchange = pipeline_take_any(&stream->pipeline)) != NULL) {
+        if (exchange->events == &probe_events)
+            continue;
+        exchange->excused = stream->pipeline.answers > 0;
+        exchange_list_push(&exchanges->lost, exchange);
+        exchange->state = EXCHANGE_LOST;
+    }
 }
 
 /* Opens the next connection without waiting for a query when one is likely. A server that closes connections before
  * anything was answered on them is called again only when there is a question. */
-static void address_reopen(struct address *address, bool wanted, bool progress)
+static void reopen(struct address *address, bool wanted, bool progress)
 {
-    bool warm = progress && clock_ms() - address->asked_ms < KEEP_WARM_MS;
+    bool warm = progress && clock_ms() - address->health.asked_ms < KEEP_WARM_MS;
 
     if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL &&
         (wanted || warm || address->waiting.first != NULL))
         address_open_stream(address);
 }
 
-void address_stream_closed(struct stream *stream, bool was_ready, const char *reason)
+static void on_closed(struct stream *stream, bool was_ready, const char *reason)
 {
-    struct address *address = stream->address;
-    struct forward *forward = address->upstream->forward;
-    bool wanted = stream->outstanding > 0;
-    bool progress = stream->answers > 0;
+    struct address *address = address_of(stream);
+    struct exchanges *exchanges = address->exchanges;
+    bool wanted = stream->pipeline.outstanding > 0;
+    bool progress = stream->pipeline.answers > 0;
 
-    if (forward->closing)
+    if (exchanges->closing)
         return;
     /* No answer ever, and it closed on us: that is a failure, or a server that hangs up would be called again without a
      * pause. */
     if (!was_ready || (wanted && !progress))
         address_failed(address, reason);
-    for (unsigned i = 0; i < STREAM_SLOTS && stream->outstanding > 0; i++) {
-        struct attempt *attempt = stream->slots[i];
-
-        if (attempt == NULL)
-            continue;
-        stream->slots[i] = NULL;
-        stream->outstanding--;
-        attempt_lost(attempt, progress);
-    }
+    lose_exchanges(stream, exchanges);
     if (was_ready)
-        address_reopen(address, wanted, progress);
+        reopen(address, wanted, progress);
     if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
         address->move_waiting = true;
-        forward->unsettled = true;
+        exchanges->unsettled = true;
     }
 }
 
-/* The probe is out for PROBE_MS without an answer. */
+static const struct stream_events stream_events = {.ready = on_ready, .has_room = serve_waiting, .closed = on_closed};
+
+/* The probe is out for HEALTH_PROBE_MS without an answer. */
 static void probe_failed(struct address *address)
 {
     struct stream *stream = address->probe.stream;
 
-    attempt_forget(&address->probe);
+    address_forget(&address->probe);
     if (stream != NULL) /* it took the question and stays silent */
         stream_close(stream, "probe not answered");
     address_failed(address, "probe not answered");
@@ -397,104 +452,79 @@ static void connect_again(struct address *address)
         stream_close(suspect, "no answer");
     address_open_stream(address);
     if (!ev_is_active(&address->timer)) /* it did not fail at once */
-        set_timer(address, pause_after(address->failures));
+        set_timer(address, health_pause_ms(&address->health));
 }
 
 static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct address *address = timer->data;
+    struct health_need need = need_of(address);
 
     (void)loop, (void)revents;
-    if (address->probe.state != ATTEMPT_FREE)
+    if (address->probe.state != EXCHANGE_FREE)
         probe_failed(address);
-    else if (address->failures > 0 && upstream_uses_streams(address->upstream->config) &&
-             address_stream(address) == NULL)
+    else if (address->health.failures > 0 && address->health.streams && address_stream(address) == NULL)
         connect_again(address);
-    else if (probe_is_due(address))
+    else if (health_probe_is_due(&address->health, &need, clock_us()))
         address_probe(address);
     else
         address_watch(address);
 }
 
-struct tls_ticket *address_take_ticket(struct address *address, uint64_t *proved_ms)
-{
-    uint32_t epoch = standing_epoch(&address->standing);
-    uint64_t life_ms = (uint64_t)address->standing.config->revalidate * 1000;
-
-    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
-        struct upstream_ticket taken = address->tickets[i];
-
-        if (taken.ticket == NULL)
-            continue;
-        address->tickets[i].ticket = NULL;
-        if (taken.epoch == epoch && clock_ms() - taken.proved_ms < life_ms) {
-            *proved_ms = taken.proved_ms;
-            return taken.ticket;
-        }
-        tls_ticket_release(taken.ticket);
-    }
-    return NULL;
-}
-
-void address_drop_tickets(struct address *address)
-{
-    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
-        tls_ticket_release(address->tickets[i].ticket);
-        address->tickets[i].ticket = NULL;
-    }
-}
-
-void address_keep_ticket(struct address *address, struct tls_ticket *ticket, uint32_t epoch, uint64_t proved_ms)
-{
-    struct upstream_ticket *oldest = &address->tickets[0];
-
-    if (ticket == NULL)
-        return;
-    for (unsigned i = 0; i < UPSTREAM_TICKETS; i++) {
-        struct upstream_ticket *slot = &address->tickets[i];
-
-        if (slot->ticket == NULL || (oldest->ticket != NULL && slot->proved_ms < oldest->proved_ms))
-            oldest = slot;
-    }
-    tls_ticket_release(oldest->ticket);
-    *oldest = (struct upstream_ticket){.ticket = ticket, .epoch = epoch, .proved_ms = proved_ms};
-}
-
 void address_recheck(struct address *address)
 {
-    uint32_t epoch = standing_epoch(&address->standing);
-    bool mismatch = standing_state(&address->standing) == IDENTITY_MISMATCH;
+    uint32_t epoch = reachability_epoch(&address->peer.reachability);
+    bool mismatch = reachability_state(&address->peer.reachability) == IDENTITY_MISMATCH;
 
-    for (unsigned i = 0; i < address->upstream->forward->streams_per_address; i++) {
+    for (unsigned i = 0; i < address->stream_count; i++) {
         struct stream *stream = &address->streams[i];
 
         if (stream->state >= STREAM_READY && (mismatch || stream->epoch != epoch))
             stream_close(stream, "identity mismatch");
     }
-    upstream_note(address->upstream);
+    address->peers->changed(address->peers);
     if (mismatch) {
-        address_drop_tickets(address);
+        tickets_drop(&address->peer.tickets);
         address->move_waiting = true;
-        address->upstream->forward->unsettled = true;
+        address->exchanges->unsettled = true;
     } else if (stream_in(address, STREAM_CONNECTING, STREAM_READY) == NULL) {
         address_open_stream(address);
     }
 }
 
-bool address_init(struct address *address, struct upstream *upstream, size_t index, const struct forward_setup *setup)
+bool address_init(struct address *address, size_t index, const struct address_setup *setup)
 {
-    struct forward *forward = upstream->forward;
-
-    address->upstream = upstream;
-    address->endpoint = upstream->config->addresses[index];
-    address->standing = (struct standing){.config = upstream->config,
-                                          .status = &setup->statuses[index],
-                                          .changed = setup->changed,
-                                          .context = setup->context};
-    address->streams = calloc(forward->streams_per_address, sizeof(struct stream));
+    address->exchanges = setup->exchanges;
+    address->peers = setup->peers;
+    address->config = setup->config;
+    address->health.streams = upstream_uses_streams(setup->config);
+    address->peer = (struct stream_peer){
+        .exchanges = setup->exchanges,
+        .events = &stream_events,
+        .config = setup->config,
+        .endpoint = setup->config->addresses[index],
+        .trust = setup->trust,
+        .reachability = {
+            .config = setup->config, .status = setup->status, .changed = setup->changed, .context = setup->context}};
+    address->probe.events = &probe_events;
     ev_init(&address->timer, on_address_timer);
     address->timer.data = address;
-    for (unsigned i = 0; address->streams != NULL && i < forward->streams_per_address; i++)
-        address->streams[i].address = address;
+    address->open_max = setup->open_max;
+    address->stream_count = setup->open_max + ADDRESS_STREAMS_SUSPECT;
+    address->streams = calloc(address->stream_count, sizeof(struct stream));
+    for (unsigned i = 0; address->streams != NULL && i < address->stream_count; i++)
+        address->streams[i].peer = &address->peer;
     return address->streams != NULL;
+}
+
+void address_close(struct address *address)
+{
+    if (address->exchanges == NULL)
+        return; /* never initialized */
+    address_forget(&address->probe);
+    ev_timer_stop(address->exchanges->loop, &address->timer);
+    for (unsigned i = 0; address->streams != NULL && i < address->stream_count; i++)
+        stream_close(&address->streams[i], "closing");
+    tickets_drop(&address->peer.tickets);
+    free(address->streams);
 }

@@ -1,6 +1,6 @@
 #include "nodedot/forward/fallback.h"
 
-#include "nodedot/forward/standing.h"
+#include "nodedot/forward/reachability.h"
 #include "nodedot/observe/log.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ static bool answers(const struct fallback_watch *watch, size_t group, uint64_t n
     const struct address_status *rows = rows_of(watch, group);
 
     for (size_t i = 0; i < config->address_count; i++) {
-        if (standing_row_usable(config, &rows[i], now_ms) && atomic_load(&rows[i].silent) == 0)
+        if (reachability_row_usable(config, &rows[i], now_ms) && atomic_load(&rows[i].silent) == 0)
             return true;
     }
     return false;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool inflight_init(struct inflight *table, size_t capacity)
+bool inflight_init(struct inflight *table, size_t capacity, size_t entry_size)
 {
     size_t buckets = 1;
 
@@ -11,8 +11,9 @@ bool inflight_init(struct inflight *table, size_t capacity)
     while (buckets < capacity * 2)
         buckets *= 2;
     table->bucket_mask = buckets - 1;
-    table->buckets = calloc(buckets, sizeof(struct flight *));
-    if (table->buckets == NULL || !pool_init(&table->flights, capacity, sizeof(struct flight))) {
+    table->entry_size = entry_size;
+    table->buckets = calloc(buckets, sizeof(struct inflight_entry *));
+    if (table->buckets == NULL || !pool_init(&table->entries, capacity, entry_size)) {
         inflight_reset(table);
         return false;
     }
@@ -22,72 +23,48 @@ bool inflight_init(struct inflight *table, size_t capacity)
 void inflight_reset(struct inflight *table)
 {
     free(table->buckets);
-    pool_reset(&table->flights);
+    pool_reset(&table->entries);
     memset(table, 0, sizeof(*table));
 }
 
-struct flight *inflight_find(const struct inflight *table, uint64_t hash, const struct question *question,
-                             bool dnssec_ok, bool checking_disabled)
+struct inflight_entry *inflight_find(const struct inflight *table, uint64_t hash, const struct question *question,
+                                     bool dnssec_ok, bool checking_disabled)
 {
-    struct flight *flight = table->buckets[hash & table->bucket_mask];
+    struct inflight_entry *entry = table->buckets[hash & table->bucket_mask];
 
-    while (flight != NULL &&
-           (flight->hash != hash || flight->dnssec_ok != dnssec_ok || flight->checking_disabled != checking_disabled ||
-            !question_equal(&flight->question, question)))
-        flight = flight->next;
-    return flight;
+    while (entry != NULL &&
+           (entry->hash != hash || entry->dnssec_ok != dnssec_ok || entry->checking_disabled != checking_disabled ||
+            !question_equal(&entry->question, question)))
+        entry = entry->next;
+    return entry;
 }
 
-struct flight *inflight_take(struct inflight *table, uint64_t hash, const struct question *question, bool dnssec_ok,
-                             bool checking_disabled)
+struct inflight_entry *inflight_take(struct inflight *table, uint64_t hash, const struct question *question,
+                                     bool dnssec_ok, bool checking_disabled)
 {
-    struct flight *flight = pool_take(&table->flights);
-    struct flight **bucket = &table->buckets[hash & table->bucket_mask];
+    struct inflight_entry *entry = pool_take(&table->entries);
+    struct inflight_entry **bucket = &table->buckets[hash & table->bucket_mask];
 
-    if (flight == NULL)
+    if (entry == NULL)
         return NULL;
-    memset(flight, 0, sizeof(*flight));
-    flight->question = *question;
-    flight->dnssec_ok = dnssec_ok;
-    flight->checking_disabled = checking_disabled;
-    flight->hash = hash;
-    flight->next = *bucket;
-    *bucket = flight;
+    memset(entry, 0, table->entry_size);
+    entry->question = *question;
+    entry->dnssec_ok = dnssec_ok;
+    entry->checking_disabled = checking_disabled;
+    entry->hash = hash;
+    entry->next = *bucket;
+    *bucket = entry;
     table->count++;
-    return flight;
+    return entry;
 }
 
-void inflight_release(struct inflight *table, struct flight *flight)
+void inflight_release(struct inflight *table, struct inflight_entry *entry)
 {
-    struct flight **at = &table->buckets[flight->hash & table->bucket_mask];
+    struct inflight_entry **at = &table->buckets[entry->hash & table->bucket_mask];
 
-    while (*at != flight)
+    while (*at != entry)
         at = &(*at)->next;
-    *at = flight->next;
-    pool_release(&table->flights, flight);
+    *at = entry->next;
+    pool_release(&table->entries, entry);
     table->count--;
-}
-
-void attempt_list_push(struct attempt_list *list, struct attempt *attempt)
-{
-    attempt->next = NULL;
-    attempt->previous = list->last;
-    if (list->last != NULL)
-        list->last->next = attempt;
-    else
-        list->first = attempt;
-    list->last = attempt;
-}
-
-void attempt_list_remove(struct attempt_list *list, struct attempt *attempt)
-{
-    if (attempt->previous != NULL)
-        attempt->previous->next = attempt->next;
-    else
-        list->first = attempt->next;
-    if (attempt->next != NULL)
-        attempt->next->previous = attempt->previous;
-    else
-        list->last = attempt->previous;
-    attempt->state = ATTEMPT_FREE;
 }

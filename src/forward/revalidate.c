@@ -20,7 +20,7 @@
 
 struct check {
     struct revalidator *owner;
-    struct standing standing;
+    struct reachability reachability;
     struct tls_trust *trust;    /* of its upstream, shared by its checks */
     struct handshake handshake; /* fd -1: no check under way */
     ev_io io;
@@ -53,7 +53,7 @@ static bool group_usable(const struct revalidator *revalidator, size_t index, ui
     for (size_t i = 0; i < index; i++)
         rows += config->upstreams[i].address_count;
     for (size_t i = 0; i < config->upstreams[index].address_count; i++) {
-        if (standing_row_usable(&config->upstreams[index], rows + i, now))
+        if (reachability_row_usable(&config->upstreams[index], rows + i, now))
             return true;
     }
     return false;
@@ -63,7 +63,7 @@ static bool group_usable(const struct revalidator *revalidator, size_t index, ui
 static double seconds_until_again(const struct check *check)
 {
     const struct revalidator *owner = check->owner;
-    size_t group = (size_t)(check->standing.config - owner->config->upstreams);
+    size_t group = (size_t)(check->reachability.config - owner->config->upstreams);
     double pause = group_usable(owner, group, clock_ms()) ? CHECK_AGAIN_S : CHECK_URGENT_S;
 
     return pause * (0.75 + random_below(256) / 1024.);
@@ -72,12 +72,12 @@ static double seconds_until_again(const struct check *check)
 /* When the address is due: its period after the last proof, whoever made it. */
 static double seconds_until_due(const struct check *check)
 {
-    uint32_t period = check->standing.config->revalidate;
-    uint64_t proved_ms = atomic_load(&check->standing.status->validated_ms);
+    uint32_t period = check->reachability.config->revalidate;
+    uint64_t proved_ms = atomic_load(&check->reachability.status->validated_ms);
     uint64_t age_s = (clock_ms() - proved_ms) / 1000;
     uint32_t jitter = random_below(period / 10 + 1);
 
-    if (proved_ms == 0 || standing_state(&check->standing) != IDENTITY_VALID)
+    if (proved_ms == 0 || reachability_state(&check->reachability) != IDENTITY_VALID)
         return seconds_until_again(check);
     return age_s + jitter < period ? (double)(period - jitter - age_s) : 0.;
 }
@@ -90,8 +90,8 @@ static void finish(struct check *check)
 
 static void finish_unreachable(struct check *check, const char *reason)
 {
-    atomic_fetch_add_explicit(&check->standing.status->connect_failures, 1, memory_order_relaxed);
-    standing_unreachable(&check->standing, reason);
+    atomic_fetch_add_explicit(&check->reachability.status->connect_failures, 1, memory_order_relaxed);
+    reachability_unreachable(&check->reachability, reason);
     finish(check);
     start_timer(check, seconds_until_due(check));
 }
@@ -102,8 +102,8 @@ static void finish_proof(struct check *check)
 
     metric_inc(owner->metrics, revalidations_total);
     metric_inc(owner->metrics, handshakes_full_total);
-    atomic_fetch_add_explicit(&check->standing.status->handshakes_full, 1, memory_order_relaxed);
-    standing_judge(&check->standing, check->trust, check->handshake.tls, owner->metrics);
+    atomic_fetch_add_explicit(&check->reachability.status->handshakes_full, 1, memory_order_relaxed);
+    reachability_judge(&check->reachability, check->trust, check->handshake.tls, owner->metrics);
     finish(check);
     start_timer(check, seconds_until_due(check));
 }
@@ -137,9 +137,9 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
 
 static void begin(struct check *check)
 {
-    atomic_fetch_add_explicit(&check->standing.status->connects, 1, memory_order_relaxed);
-    if (!handshake_begin(&check->handshake, check->trust, &check->standing.status->endpoint,
-                         check->standing.config->server_name)) {
+    atomic_fetch_add_explicit(&check->reachability.status->connects, 1, memory_order_relaxed);
+    if (!handshake_begin(&check->handshake, check->trust, &check->reachability.status->endpoint,
+                         check->reachability.config->server_name)) {
         finish_unreachable(check, check->handshake.error);
         return;
     }
@@ -157,7 +157,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
         finish_unreachable(check, "revalidation timed out");
         return;
     }
-    due = standing_state(&check->standing) == IDENTITY_VALID ? seconds_until_due(check) : 0.;
+    due = reachability_state(&check->reachability) == IDENTITY_VALID ? seconds_until_due(check) : 0.;
     if (due > 0.)
         start_timer(check, due); /* a worker's own full handshake proved it meanwhile */
     else
@@ -170,7 +170,8 @@ static void add_check(struct revalidator *revalidator, const struct upstream_con
     struct check *check = &revalidator->checks[revalidator->check_count++];
 
     check->owner = revalidator;
-    check->standing = (struct standing){.config = config, .status = status, .changed = changed, .context = context};
+    check->reachability =
+        (struct reachability){.config = config, .status = status, .changed = changed, .context = context};
     check->trust = trust;
     check->handshake.fd = -1;
     ev_init(&check->io, on_io);
@@ -236,7 +237,7 @@ void revalidator_recheck(struct revalidator *revalidator)
 {
     for (size_t i = 0; i < revalidator->check_count; i++) {
         struct check *check = &revalidator->checks[i];
-        enum identity_state state = standing_state(&check->standing);
+        enum identity_state state = reachability_state(&check->reachability);
         double again = seconds_until_again(check);
 
         if (check->handshake.fd < 0 && (state == IDENTITY_MISMATCH || state == IDENTITY_UNREACHABLE) &&

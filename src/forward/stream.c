@@ -1,8 +1,6 @@
 #include "nodedot/forward/stream.h"
 
 #include "nodedot/base/clock.h"
-#include "nodedot/forward/address.h"
-#include "nodedot/forward/flight.h"
 #include "nodedot/forward/socket.h"
 #include "nodedot/observe/log.h"
 
@@ -19,22 +17,21 @@
 #define STREAM_IDLE_MS 9000
 /* Reads in one turn before others have their turn. */
 #define STREAM_READS 16
-/* Messages in a row that answer no query: more are no accident. Late answers to queries that were given up are among
- * them, so it is no less than a connection can have out. */
-#define STREAM_BAD_MAX STREAM_SLOTS
 /* The shortest idle limit that we believe a server to have. */
 #define STREAM_IDLE_MIN_MS 500
+/* An announced keepalive time-out is undercut by this: our FIN may take so long to arrive. */
+#define STREAM_KEEPALIVE_MARGIN_MS 500
 
-static struct forward *forward_of(const struct stream *stream)
+static struct exchanges *exchanges_of(const struct stream *stream)
 {
-    return stream->address->upstream->forward;
+    return stream->peer->exchanges;
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents);
 
 static void watch(struct stream *stream, int events)
 {
-    struct ev_loop *loop = forward_of(stream)->loop;
+    struct ev_loop *loop = exchanges_of(stream)->loop;
 
     if (stream->events == events)
         return;
@@ -47,7 +44,7 @@ static void watch(struct stream *stream, int events)
 
 static void set_timer(struct stream *stream, double seconds)
 {
-    struct ev_loop *loop = forward_of(stream)->loop;
+    struct ev_loop *loop = exchanges_of(stream)->loop;
 
     ev_timer_stop(loop, &stream->timer);
     ev_timer_set(&stream->timer, seconds, 0.);
@@ -57,19 +54,19 @@ static void set_timer(struct stream *stream, double seconds)
 /* The address's row of the status page; what is counted there is counted together with the thread's own block. */
 static struct address_status *status_of(const struct stream *stream)
 {
-    return stream->address->standing.status;
+    return stream->peer->reachability.status;
 }
 
 static void count_connect_failure(const struct stream *stream)
 {
-    metric_inc(forward_of(stream)->metrics, upstream_connect_failures_total);
+    metric_inc(exchanges_of(stream)->metrics, upstream_connect_failures_total);
     atomic_fetch_add_explicit(&status_of(stream)->connect_failures, 1, memory_order_relaxed);
 }
 
 /* The one place that moves the state. */
 static void set_state(struct stream *stream, enum stream_state state)
 {
-    struct metrics *metrics = forward_of(stream)->metrics;
+    struct metrics *metrics = exchanges_of(stream)->metrics;
     bool was_ready = stream->state == STREAM_READY || stream->state == STREAM_DRAINING;
     bool is_ready = state == STREAM_READY || state == STREAM_DRAINING;
 
@@ -85,13 +82,13 @@ static void log_life(const struct stream *stream, const char *what, const char *
 {
     char address[ENDPOINT_TEXT];
 
-    log_debug(what, log_s("upstream", stream->address->upstream->config->name),
+    log_debug(what, log_s("upstream", stream->peer->config->name),
               log_s("address", endpoint_format(&status_of(stream)->endpoint, address)), log_s("reason", reason));
 }
 
 void stream_close(struct stream *stream, const char *reason)
 {
-    struct forward *forward = forward_of(stream);
+    struct exchanges *exchanges = exchanges_of(stream);
     bool was_ready = stream->state == STREAM_READY || stream->state == STREAM_DRAINING;
     char why[TLS_ERROR]; /* the reason may be a text of the TLS connection that ends here */
 
@@ -102,21 +99,22 @@ void stream_close(struct stream *stream, const char *reason)
     if (!was_ready)
         count_connect_failure(stream);
     if (was_ready && stream->tls != NULL)
-        address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
+        tickets_keep(&stream->peer->tickets, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
     watch(stream, 0);
-    ev_timer_stop(forward->loop, &stream->timer);
-    ev_timer_stop(forward->loop, &stream->more);
+    ev_timer_stop(exchanges->loop, &stream->timer);
+    ev_timer_stop(exchanges->loop, &stream->more);
     if (stream->tls != NULL)
         tls_close(stream->tls);
     stream->tls = NULL;
     close(stream->fd);
+    stream->pipeline.open = false;
     set_state(stream, STREAM_IDLE);
-    address_stream_closed(stream, was_ready, why);
+    stream->peer->events->closed(stream, was_ready, why);
 }
 
 static void become_ready(struct stream *stream)
 {
-    uint32_t limit = stream->address->idle_ms;
+    uint32_t limit = stream->peer->idle_ms;
 
     stream->idle_ms = limit != 0 ? limit : STREAM_IDLE_MS;
     stream->used_ms = clock_ms();
@@ -128,40 +126,39 @@ static void become_ready(struct stream *stream)
                                         : "full handshake");
     set_timer(stream, stream->idle_ms / 1000.);
     watch(stream, EV_READ);
-    address_stream_ready(stream);
+    stream->peer->events->ready(stream);
 }
 
 /* A resumed session shows no certificate: it counts only while the proof that earned it does. */
 static bool resumption_holds(const struct stream *stream)
 {
-    const struct standing *standing = &stream->address->standing;
-    uint64_t life_ms = (uint64_t)standing->config->revalidate * 1000;
+    const struct reachability *reachability = &stream->peer->reachability;
+    uint64_t life_ms = (uint64_t)reachability->config->revalidate * 1000;
 
-    return stream->epoch == standing_epoch(standing) && standing_state(standing) != IDENTITY_MISMATCH &&
+    return stream->epoch == reachability_epoch(reachability) && reachability_state(reachability) != IDENTITY_MISMATCH &&
            stream->proved_ms != 0 && clock_ms() - stream->proved_ms < life_ms;
 }
 
 static void finish_handshake(struct stream *stream)
 {
-    struct forward *forward = forward_of(stream);
+    struct exchanges *exchanges = exchanges_of(stream);
 
     if (tls_resumed(stream->tls)) {
         if (!resumption_holds(stream)) {
             stream_close(stream, "resumed session is older than its proof");
             return;
         }
-        metric_inc(forward->metrics, handshakes_resumed_total);
+        metric_inc(exchanges->metrics, handshakes_resumed_total);
         atomic_fetch_add_explicit(&status_of(stream)->handshakes_resumed, 1, memory_order_relaxed);
     } else {
-        metric_inc(forward->metrics, handshakes_full_total);
+        metric_inc(exchanges->metrics, handshakes_full_total);
         atomic_fetch_add_explicit(&status_of(stream)->handshakes_full, 1, memory_order_relaxed);
-        if (!standing_judge(&stream->address->standing, stream->address->upstream->trust, stream->tls,
-                            forward->metrics)) {
+        if (!reachability_judge(&stream->peer->reachability, stream->peer->trust, stream->tls, exchanges->metrics)) {
             stream_close(stream, "identity mismatch");
             return;
         }
         stream->proved_ms = clock_ms();
-        stream->epoch = standing_epoch(&stream->address->standing);
+        stream->epoch = reachability_epoch(&stream->peer->reachability);
     }
     become_ready(stream);
 }
@@ -189,8 +186,8 @@ static void continue_handshake(struct stream *stream)
 
 static void finish_connect(struct stream *stream)
 {
-    struct address *address = stream->address;
-    const struct upstream_config *config = address->upstream->config;
+    struct stream_peer *peer = stream->peer;
+    uint64_t life_ms = (uint64_t)peer->config->revalidate * 1000;
     struct tls_ticket *ticket;
     int err = 0;
     socklen_t size = sizeof(err);
@@ -200,13 +197,13 @@ static void finish_connect(struct stream *stream)
         stream_close(stream, strerror(err));
         return;
     }
-    if (config->transport == TRANSPORT_PLAIN) {
+    if (peer->trust == NULL) {
         become_ready(stream);
         return;
     }
-    stream->epoch = standing_epoch(&address->standing);
-    ticket = address_take_ticket(address, &stream->proved_ms);
-    stream->tls = tls_open(address->upstream->trust, stream->fd, config->server_name, ticket);
+    stream->epoch = reachability_epoch(&peer->reachability);
+    ticket = tickets_take(&peer->tickets, stream->epoch, life_ms, &stream->proved_ms);
+    stream->tls = tls_open(peer->trust, stream->fd, peer->config->server_name, ticket);
     if (stream->tls == NULL) {
         stream_close(stream, "out of memory");
         return;
@@ -215,55 +212,24 @@ static void finish_connect(struct stream *stream)
     continue_handshake(stream);
 }
 
-/* Hands one message to the query that it answers. */
-static void take_message(struct stream *stream, const uint8_t *message, size_t size)
-{
-    struct metrics *metrics = forward_of(stream)->metrics;
-    struct attempt *attempt;
-    uint16_t id;
-
-    if (++stream->bad > STREAM_BAD_MAX) {
-        stream_close(stream, "too many messages that answer nothing");
-        return;
-    }
-    if (size < MESSAGE_HEADER) {
-        metric_inc(metrics, upstream_broken_total);
-        return;
-    }
-    id = wire_get_u16(message);
-    attempt = stream->slots[id % STREAM_SLOTS];
-    if (attempt == NULL || attempt->id != id) {
-        metric_inc(metrics, upstream_mismatched_total);
-        return;
-    }
-    if (!attempt_message(attempt, message, size))
-        return;
-    /* Only an answer shows that the upstream is well: octets alone may be the inside of a frame that never ends. */
-    stream->answers++;
-    stream->bad = 0;
-    stream->suspect = false;
-    stream->answered_us = clock_us();
-    stream->used_ms = stream->answered_us / 1000;
-}
-
-/* Hands on all whole messages. False: the stream was closed meanwhile. */
+/* Hands on what has come. False: the connection was closed meanwhile. */
 static bool take_messages(struct stream *stream)
 {
-    size_t at = 0;
+    struct pipeline *pipeline = &stream->pipeline;
+    uint64_t answers = pipeline->answers;
+    enum pipeline_result result = pipeline_receive(pipeline, exchanges_of(stream)->metrics);
 
-    while (stream->in_used - at >= 2) {
-        size_t size = wire_get_u16(stream->in + at);
-
-        if (stream->in_used - at - 2 < size)
-            break;
-        take_message(stream, stream->in + at + 2, size);
-        if (stream->state < STREAM_READY)
-            return false;
-        at += 2 + size;
+    if (result == PIPELINE_CLOSED)
+        return false;
+    if (result == PIPELINE_NONSENSE) {
+        stream_close(stream, "too many messages that answer nothing");
+        return false;
     }
-    stream->in_used -= at;
-    if (at > 0 && stream->in_used > 0)
-        memmove(stream->in, stream->in + at, stream->in_used);
+    if (pipeline->answers != answers) {
+        stream->suspect = false;
+        stream->answered_us = clock_us();
+        stream->used_ms = stream->answered_us / 1000;
+    }
     return true;
 }
 
@@ -286,24 +252,24 @@ static enum tls_result read_socket(struct stream *stream, uint8_t *out, size_t c
  * first. Once may have been a restart. */
 static void learn_idle_limit(struct stream *stream)
 {
-    struct address *address = stream->address;
+    struct stream_peer *peer = stream->peer;
     uint32_t idle = (uint32_t)(clock_ms() - stream->used_ms);
-    uint32_t longer = idle > address->idle_hint_ms ? idle : address->idle_hint_ms;
+    uint32_t longer = idle > peer->idle_hint_ms ? idle : peer->idle_hint_ms;
 
-    if (stream->outstanding > 0 || stream->answers == 0)
+    if (stream->pipeline.outstanding > 0 || stream->pipeline.answers == 0)
         return;
-    if (address->idle_hint_ms != 0 && longer < stream->idle_ms && longer / 10 * 9 >= STREAM_IDLE_MIN_MS)
-        address->idle_ms = longer / 10 * 9;
-    address->idle_hint_ms = idle;
+    if (peer->idle_hint_ms != 0 && longer < stream->idle_ms && longer / 10 * 9 >= STREAM_IDLE_MIN_MS)
+        peer->idle_ms = longer / 10 * 9;
+    peer->idle_hint_ms = idle;
 }
 
 /* Our own limit was kept, so it may be too short: a quarter more next time, up to what is usual. An announced one is
  * announced again. */
-static void relax_idle_limit(struct address *address)
+static void relax_idle_limit(struct stream_peer *peer)
 {
-    address->idle_hint_ms = 0;
-    if (address->idle_ms != 0 && address->idle_ms < STREAM_IDLE_MS)
-        address->idle_ms = address->idle_ms / 4 * 5 < STREAM_IDLE_MS ? address->idle_ms / 4 * 5 : STREAM_IDLE_MS;
+    peer->idle_hint_ms = 0;
+    if (peer->idle_ms != 0 && peer->idle_ms < STREAM_IDLE_MS)
+        peer->idle_ms = peer->idle_ms / 4 * 5 < STREAM_IDLE_MS ? peer->idle_ms / 4 * 5 : STREAM_IDLE_MS;
 }
 
 /* Tickets of TLS 1.3 come behind the handshake: the first read brings them. */
@@ -311,24 +277,25 @@ static void keep_ticket(struct stream *stream)
 {
     if (stream->tls == NULL || stream->ticket_kept)
         return;
-    address_keep_ticket(stream->address, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
+    tickets_keep(&stream->peer->tickets, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
     stream->ticket_kept = true;
 }
 
 static void after_read(struct stream *stream)
 {
     keep_ticket(stream);
-    if (stream->state == STREAM_DRAINING && stream->outstanding == 0)
+    if (stream->state == STREAM_DRAINING && stream->pipeline.outstanding == 0)
         stream_close(stream, "drained");
     else
-        address_serve_waiting(stream);
+        stream->peer->events->has_room(stream);
 }
 
 static void read_messages(struct stream *stream)
 {
     for (int i = 0; i < STREAM_READS; i++) {
         size_t size = 0;
-        enum tls_result result = read_socket(stream, stream->in + stream->in_used, STREAM_IN - stream->in_used, &size);
+        enum tls_result result = read_socket(stream, stream->pipeline.in + stream->pipeline.in_used,
+                                             PIPELINE_IN - stream->pipeline.in_used, &size);
 
         if (result == TLS_WANT_READ) {
             if (i > 0)
@@ -342,7 +309,7 @@ static void read_messages(struct stream *stream)
                                                        : strerror(errno));
             return;
         }
-        stream->in_used += size;
+        stream->pipeline.in_used += size;
         if (!take_messages(stream))
             return;
     }
@@ -350,7 +317,7 @@ static void read_messages(struct stream *stream)
     /* Octets may wait inside the TLS layer, where no event of the socket tells of them. A timer, because an event that
      * is fed would come before all others. */
     if (stream->state >= STREAM_READY)
-        ev_timer_start(forward_of(stream)->loop, &stream->more);
+        ev_timer_start(exchanges_of(stream)->loop, &stream->more);
 }
 
 static void on_more(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -373,7 +340,7 @@ static void continue_write(struct stream *stream)
     stream->write_blocked = false;
     watch(stream, EV_READ);
     stream_flush(stream);
-    address_serve_waiting(stream);
+    stream->peer->events->has_room(stream);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents)
@@ -410,8 +377,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
         stream_close(stream, stream->state == STREAM_CONNECTING ? "connect timed out" : "handshake timed out");
         return;
     }
-    if (stream->outstanding == 0 && unused_ms >= stream->idle_ms) {
-        relax_idle_limit(stream->address);
+    if (stream->pipeline.outstanding == 0 && unused_ms >= stream->idle_ms) {
+        relax_idle_limit(stream->peer);
         stream_close(stream, "idle");
         return;
     }
@@ -420,24 +387,20 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 
 void stream_open(struct stream *stream)
 {
-    struct forward *forward = forward_of(stream);
+    struct exchanges *exchanges = exchanges_of(stream);
 
     stream->events = 0;
     stream->write_blocked = false;
     stream->suspect = false;
-    stream->outstanding = 0;
-    stream->answers = 0;
-    stream->bad = 0;
     stream->ticket_kept = false;
-    stream->in_used = 0;
-    stream->out_used = 0;
+    pipeline_open(&stream->pipeline);
     stream->proved_ms = 0;
-    metric_inc(forward->metrics, upstream_connects_total);
+    metric_inc(exchanges->metrics, upstream_connects_total);
     atomic_fetch_add_explicit(&status_of(stream)->connects, 1, memory_order_relaxed);
-    stream->fd = socket_open_tcp(&stream->address->endpoint);
+    stream->fd = socket_open_tcp(&stream->peer->endpoint);
     if (stream->fd < 0) {
         count_connect_failure(stream);
-        address_stream_closed(stream, false, strerror(errno));
+        stream->peer->events->closed(stream, false, strerror(errno));
         return;
     }
     ev_init(&stream->timer, on_timer);
@@ -451,51 +414,37 @@ void stream_open(struct stream *stream)
     watch(stream, EV_WRITE);
 }
 
-static void take_slot(struct stream *stream, struct attempt *attempt)
+/* In the list of those that stream_flush() is called for before the loop sleeps. */
+static void mark_dirty(struct stream *stream)
 {
-    do {
-        stream->next_slot = (uint16_t)((stream->next_slot + 1) % STREAM_SLOTS);
-        if (stream->next_slot == 0)
-            stream->turn++;
-    } while (stream->slots[stream->next_slot] != NULL);
-    stream->slots[stream->next_slot] = attempt;
-    stream->outstanding++;
-    attempt->id = (uint16_t)(stream->turn * STREAM_SLOTS + stream->next_slot);
-    attempt->stream = stream;
-    attempt->state = ATTEMPT_STREAM;
-    attempt->sent_us = clock_us();
+    struct exchanges *exchanges = exchanges_of(stream);
+
+    if (stream->dirty)
+        return;
+    stream->dirty = true;
+    stream->next_dirty = exchanges->dirty;
+    exchanges->dirty = stream;
 }
 
-bool stream_ask(struct stream *stream, struct attempt *attempt)
+bool stream_send(struct stream *stream, struct exchange *exchange)
 {
-    uint8_t *at;
-    size_t size;
-
     if (!stream_usable(stream))
         return false;
-    if (STREAM_OUT - stream->out_used < 2 + MESSAGE_QUERY_MAX)
+    if (!pipeline_has_room(&stream->pipeline))
         stream_flush(stream);
-    if (!stream_usable(stream) || STREAM_OUT - stream->out_used < 2 + MESSAGE_QUERY_MAX)
+    if (!stream_usable(stream) || !pipeline_has_room(&stream->pipeline))
         return false;
-    take_slot(stream, attempt);
-    if (!stream->dirty) {
-        stream->dirty = true;
-        stream->next_dirty = forward_of(stream)->dirty;
-        forward_of(stream)->dirty = stream;
-    }
-    at = stream->out + stream->out_used;
-    size = attempt_write(attempt, at + 2, MESSAGE_QUERY_MAX);
-    wire_put_u16(at, (uint16_t)size);
-    stream->out_used += 2 + size;
+    exchange->form.stream = true;
+    exchange->form.padded = stream->peer->trust != NULL;
+    exchange->stream = stream;
+    pipeline_add(&stream->pipeline, exchange);
+    mark_dirty(stream);
     return true;
 }
 
-void stream_forget(struct stream *stream, struct attempt *attempt)
+void stream_forget(struct stream *stream, struct exchange *exchange)
 {
-    stream->slots[attempt->id % STREAM_SLOTS] = NULL;
-    stream->outstanding--;
-    attempt->stream = NULL;
-    attempt->state = ATTEMPT_FREE;
+    pipeline_forget(&stream->pipeline, exchange);
 }
 
 /* Bare TCP has no layer that keeps what the socket does not take: the rest moves to the front. */
@@ -504,24 +453,24 @@ static enum tls_result write_socket(struct stream *stream)
     ssize_t n;
 
     if (stream->tls != NULL) {
-        enum tls_result result = tls_write(stream->tls, stream->out, stream->out_used);
+        enum tls_result result = tls_write(stream->tls, stream->pipeline.out, stream->pipeline.out_used);
 
-        stream->out_used = 0;
+        stream->pipeline.out_used = 0;
         return result;
     }
-    n = send(stream->fd, stream->out, stream->out_used, MSG_NOSIGNAL);
+    n = send(stream->fd, stream->pipeline.out, stream->pipeline.out_used, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         return TLS_FAILED;
     if (n < 0)
         n = 0;
-    stream->out_used -= (size_t)n;
-    memmove(stream->out, stream->out + n, stream->out_used);
-    return stream->out_used > 0 ? TLS_WANT_WRITE : TLS_DONE;
+    stream->pipeline.out_used -= (size_t)n;
+    memmove(stream->pipeline.out, stream->pipeline.out + n, stream->pipeline.out_used);
+    return stream->pipeline.out_used > 0 ? TLS_WANT_WRITE : TLS_DONE;
 }
 
 void stream_flush(struct stream *stream)
 {
-    if (stream->out_used == 0 || stream->write_blocked || stream->state < STREAM_READY)
+    if (stream->pipeline.out_used == 0 || stream->write_blocked || stream->state < STREAM_READY)
         return;
     stream->used_ms = clock_ms();
     switch (write_socket(stream)) {
@@ -536,21 +485,34 @@ void stream_flush(struct stream *stream)
     }
 }
 
-void stream_set_idle(struct stream *stream, uint32_t idle_ms)
+static void set_idle(struct stream *stream, uint32_t idle_ms)
 {
+    stream->peer->idle_ms = idle_ms;
     if (stream->idle_ms == idle_ms)
         return;
     stream->idle_ms = idle_ms;
     set_timer(stream, idle_ms / 1000.);
 }
 
-void stream_drain(struct stream *stream)
+/* Takes no new query and closes when the last answer is in. */
+static void drain(struct stream *stream)
 {
     if (stream->state != STREAM_READY)
         return;
-    if (stream->outstanding == 0) {
+    if (stream->pipeline.outstanding == 0) {
         stream_close(stream, "drained");
         return;
     }
     set_state(stream, STREAM_DRAINING);
+}
+
+void stream_take_keepalive(struct stream *stream, uint16_t keepalive)
+{
+    uint32_t announced = (uint32_t)keepalive * 100;
+
+    if (announced == 0) /* RFC 7828 section 3.4: close as soon as possible */
+        drain(stream);
+    else
+        set_idle(stream,
+                 announced > 2 * STREAM_KEEPALIVE_MARGIN_MS ? announced - STREAM_KEEPALIVE_MARGIN_MS : announced / 2);
 }

@@ -170,7 +170,7 @@ static ssize_t cached_answer(struct query_engine *engine, const struct cache_key
 
 static struct cache_key key_of_flight(const struct query_engine *engine, const struct flight *flight)
 {
-    return cache_key_of(engine->cache, &flight->question, flight->dnssec_ok, flight->checking_disabled);
+    return cache_key_of(engine->cache, &flight->key.question, flight->key.dnssec_ok, flight->key.checking_disabled);
 }
 
 static void give_place_back(struct query_engine *engine, struct query *query)
@@ -241,7 +241,7 @@ static void note_failure(struct query_engine *engine, const struct flight *fligh
 {
     const struct zone_config *zone = flight->zone; /* whose upstream counts, though its fallback may have been asked */
 
-    cache_store_failure(engine->cache, key, upstream_recovered_s(&engine->forward.upstreams[zone->upstream]),
+    cache_store_failure(engine->cache, key, group_recovered_s(&engine->forward.groups[zone->upstream]),
                         clock_seconds());
 }
 
@@ -400,7 +400,7 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
     }
 }
 
-static const struct forward_events events = {.answered = on_answered, .failed = on_failed, .late = on_late};
+static const struct flight_events events = {.answered = on_answered, .failed = on_failed, .late = on_late};
 
 /* ---- who gives way ---- */
 
@@ -501,8 +501,8 @@ static struct query *keep_query(struct query_engine *engine, const struct client
 static bool join_or_ask(struct query_engine *engine, struct query *query, const struct cache_key *key,
                         const struct zone_config *zone)
 {
-    struct inflight *inflight = &engine->forward.inflight;
-    struct flight *flight = inflight_find(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    struct flights *flights = &engine->forward.flights;
+    struct flight *flight = flight_find(flights, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
 
     if (flight != NULL) {
         metric_inc(engine->metrics, joined_total);
@@ -511,14 +511,14 @@ static bool join_or_ask(struct query_engine *engine, struct query *query, const 
         wait_for(flight, query);
         return true;
     }
-    flight = inflight_take(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    flight = flight_take(flights, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
     if (flight == NULL)
         return false;
     wait_for(flight, query);
     flight->zone = zone;
-    if (forward_ask(&engine->forward, flight, &engine->forward.upstreams[zone->upstream]))
+    if (flight_begin(flight, &engine->forward.groups[zone->upstream]))
         return true;
-    inflight_release(inflight, flight);
+    flight_release(flight);
     return false;
 }
 
@@ -546,20 +546,20 @@ static ssize_t ask_upstream(struct query_engine *engine, const struct client *cl
 static bool serve_at_once(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
 {
     const struct zone_config *zone = zone_find(engine->zones, &key->question->qname);
-    struct upstream *upstream;
+    struct group *group;
     const struct flight *flight;
 
     if (zone == NULL)
         return false;
-    upstream = &engine->forward.upstreams[zone->upstream];
+    group = &engine->forward.groups[zone->upstream];
     if (hit->kind == CACHE_FAILURE)
-        return hit->failed_at > upstream_recovered_s(upstream);
+        return hit->failed_at > group_recovered_s(group);
     if (refresh_failed_within(engine, hit, zone, REFRESH_RECHECK_S))
         return true;
-    flight = inflight_find(&engine->forward.inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    flight = flight_find(&engine->forward.flights, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
     if (flight != NULL && flight->stale_ms == 0 && engine->config->stale_after != 0)
         return true; /* it was late already: others have had the stale answer */
-    if (!upstream_is_hopeless(upstream_in_use(upstream)) && !refresh_failed_within(engine, hit, zone, REFRESH_BEHIND_S))
+    if (!group_is_hopeless(group_in_use(group)) && !refresh_failed_within(engine, hit, zone, REFRESH_BEHIND_S))
         return false;
     if (!hit->claimed)
         refresh_ask(engine, key, zone);
@@ -746,7 +746,7 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
 
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error)
 {
-    struct forward_setup forward = setup->forward;
+    struct engine_setup forward = setup->forward;
 
     memset(engine, 0, offsetof(struct query_engine, forward));
     engine->config = setup->config;
@@ -766,13 +766,13 @@ bool query_engine_init(struct query_engine *engine, const struct query_setup *se
         return false;
     forward.events = &events;
     forward.owner = engine;
-    return forward_init(&engine->forward, setup->config, &forward, error) && refresh_init(engine);
+    return engine_init(&engine->forward, setup->config, &forward, error) && refresh_init(engine);
 }
 
 void query_engine_close(struct query_engine *engine)
 {
     refresh_close(engine);
-    forward_close(&engine->forward);
+    engine_close(&engine->forward);
     pool_reset(&engine->queries);
     share_reset(&engine->share);
     bailiwick_destroy(engine->bailiwick);

@@ -40,20 +40,19 @@ static bool budget_take(struct query_engine *engine)
 
 void refresh_ask(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone)
 {
-    struct forward *forward = &engine->forward;
-    struct inflight *inflight = &forward->inflight;
+    struct flights *flights = &engine->forward.flights;
     struct flight *flight;
 
     if (engine->draining ||
-        inflight_find(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled) != NULL ||
+        flight_find(flights, key->hash, key->question, key->dnssec_ok, key->checking_disabled) != NULL ||
         !budget_take(engine) || !cache_claim(engine->cache, key, clock_seconds()))
         return;
-    flight = inflight_take(inflight, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
+    flight = flight_take(flights, key->hash, key->question, key->dnssec_ok, key->checking_disabled);
     if (flight == NULL)
         return;
     flight->zone = zone;
-    if (!forward_ask(forward, flight, &forward->upstreams[zone->upstream])) {
-        inflight_release(inflight, flight);
+    if (!flight_begin(flight, &engine->forward.groups[zone->upstream])) {
+        flight_release(flight);
         return;
     }
     engine->refresh.unattended++;
@@ -63,14 +62,14 @@ void refresh_ask(struct query_engine *engine, const struct cache_key *key, const
 bool refresh_failed_within(const struct query_engine *engine, const struct cache_hit *hit,
                            const struct zone_config *zone, uint32_t seconds)
 {
-    return hit->failed_at > upstream_recovered_s(&engine->forward.upstreams[zone->upstream]) &&
+    return hit->failed_at > group_recovered_s(&engine->forward.groups[zone->upstream]) &&
            clock_seconds() < hit->failed_at + seconds;
 }
 
 bool refresh_adopt(struct query_engine *engine)
 {
     engine->refresh.unattended++;
-    return engine->refresh.unattended <= forward_unattended_max(engine->config);
+    return engine->refresh.unattended <= flights_unattended_max(engine->config);
 }
 
 /* Does an answer that is kept fresh have to be asked for now? */
@@ -121,12 +120,12 @@ bool refresh_init(struct query_engine *engine)
     if (!popular_init(&refresh->popular, engine->config->prefetch_top))
         return false;
     if (engine->config->prefetch_top > 0)
-        ev_timer_start(engine->forward.loop, &refresh->timer);
+        ev_timer_start(engine->forward.exchanges.loop, &refresh->timer);
     return true;
 }
 
 void refresh_close(struct query_engine *engine)
 {
-    ev_timer_stop(engine->forward.loop, &engine->refresh.timer);
+    ev_timer_stop(engine->forward.exchanges.loop, &engine->refresh.timer);
     popular_reset(&engine->refresh.popular);
 }

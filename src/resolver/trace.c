@@ -11,8 +11,8 @@ static void put_answer(struct query_record *record, const struct trace *trace, c
     record->truncated = (flags & MESSAGE_TC) != 0;
     record->rcode = (uint16_t)((flags & MESSAGE_RCODE) | (message->edns.present ? trace->rcode_high << 4 : 0));
     if (trace->source == QUERY_FROM_UPSTREAM && trace->server != NULL) {
-        record->upstream = trace->server->upstream->config->name;
-        record->server = trace->server->endpoint;
+        record->upstream = trace->server->config->name;
+        record->server = trace->server->peer.endpoint;
     }
 }
 

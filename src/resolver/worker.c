@@ -34,8 +34,9 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int revents)
     do {
         query_engine_flush(&worker->engine);
         tcp_flush(&worker->tcp);
-        forward_flush(&worker->engine.forward);
-    } while (worker->engine.displaced != NULL || worker->tcp.dirty != NULL || worker->engine.forward.dirty != NULL);
+        engine_flush(&worker->engine.forward);
+    } while (worker->engine.displaced != NULL || worker->tcp.dirty != NULL ||
+             worker->engine.forward.exchanges.dirty != NULL);
     for (size_t i = 0; i < worker->udp_count; i++)
         udp_flush(&worker->udp[i]);
 }
@@ -65,7 +66,7 @@ static bool is_idle(const struct worker *worker)
         if (!udp_is_idle(&worker->udp[i]))
             return false;
     }
-    return tcp_is_idle(&worker->tcp) && worker->engine.forward.inflight.count == worker->engine.refresh.unattended;
+    return tcp_is_idle(&worker->tcp) && worker->engine.forward.flights.table.count == worker->engine.refresh.unattended;
 }
 
 static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -78,11 +79,11 @@ static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)
     if (left_ms <= DRAIN_FINISH_MS)
         tcp_finish(&worker->tcp);
     if (left_ms <= DRAIN_GIVE_UP_MS)
-        forward_give_up(&worker->engine.forward);
+        engine_give_up(&worker->engine.forward);
     on_flush(loop, &worker->flush, 0);
     if (!is_idle(worker) && left_ms != 0)
         return;
-    forward_give_up(&worker->engine.forward); /* what is asked for nobody in particular */
+    engine_give_up(&worker->engine.forward); /* what is asked for nobody in particular */
     ev_break(loop, EVBREAK_ALL);
 }
 
@@ -93,7 +94,7 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
 
     (void)loop, (void)revents;
     if (atomic_exchange(&worker->recheck, false))
-        forward_recheck(&worker->engine.forward);
+        engine_recheck(&worker->engine.forward);
     if (order == RESOLVER_TAKE_OVER)
         start_listening(worker);
     else if (order != 0)
@@ -103,7 +104,7 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
 void worker_run(struct worker *worker)
 {
     on_heartbeat(worker->loop, &worker->heartbeat, 0);
-    forward_open(&worker->engine.forward);
+    engine_open(&worker->engine.forward);
     ev_run(worker->loop, 0);
     metric_set(worker->metrics, heartbeat_ms, 0);
     metric_set(worker->metrics, in_flight, 0);

@@ -1,7 +1,7 @@
 """Resilience: what happens when addresses of an upstream are slow, hang, die, lie, come back, or are all gone.
 
 Each line of what is promised, and where it is shown ("f:" test_forwarding.py, "i:" test_identity.py, "s:"
-test_stale_and_prefetch.py; the sums themselves are in tests/unit: test_latency.c, test_choice.c, test_fallback.c):
+test_stale_and_prefetch.py; the sums themselves are in tests/unit: test_latency.c, test_selection.c, test_fallback.c):
 
 smoothed RTT, least loaded among equals    test_the_nearer_address_is_preferred (f:), test_equal_addresses_share_the_load
 a recovered address is found               test_an_address_that_became_the_faster_one_is_found

@@ -3,8 +3,7 @@
  *
  * Input: how many queries are out, then the upstream's octets. The connection ends behind them. */
 #include "nodedot/base/random.h"
-#include "nodedot/forward/address.h"
-#include "nodedot/forward/flight.h"
+#include "nodedot/forward/stream.h"
 #include "simulation/check.h"
 #include "simulation/loop.h"
 #include "simulation/network.h"
@@ -16,11 +15,10 @@
 static struct config config;
 static struct metrics metrics;
 static struct address_status status;
-static struct forward forward;
-static struct upstream upstream;
-static struct address address;
+static struct exchanges exchanges;
+static struct stream_peer stream_peer;
 static struct stream stream;
-static struct attempt attempts[QUERIES];
+static struct exchange queries[QUERIES];
 
 static struct {
     const uint8_t *octets;
@@ -31,36 +29,27 @@ static struct {
 
 /* ---- what stands above the stream ---- */
 
-void address_stream_ready(struct stream *s)
+static void on_ready(struct stream *s)
 {
     for (unsigned i = 0; i < peer.queries; i++)
-        check(stream_ask(s, &attempts[i]));
+        check(stream_send(s, &queries[i]));
     stream_flush(s);
 }
 
-void address_stream_closed(struct stream *s, bool was_ready, const char *reason)
+static void on_closed(struct stream *s, bool was_ready, const char *reason)
 {
     check(was_ready && reason[0] != '\0');
-    for (unsigned i = 0; i < STREAM_SLOTS; i++) {
-        if (s->slots[i] != NULL)
-            stream_forget(s, s->slots[i]);
-    }
+    while (pipeline_take_any(&s->pipeline) != NULL)
+        continue;
     peer.closed = true;
 }
 
-void address_serve_waiting(struct stream *s)
+static void on_room(struct stream *s)
 {
     (void)s;
 }
 
-size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacity)
-{
-    struct wire_writer w = wire_writer_of(out, capacity);
-
-    wire_write_u16(&w, attempt->id);
-    wire_write(&w, "\1\0\0\1\0\0\0\0\0\0\0\0\1\0\1", 15);
-    return wire_written(&w);
-}
+static const struct stream_events stream_events = {.ready = on_ready, .has_room = on_room, .closed = on_closed};
 
 /* Passes over the messages that are for nobody. The size of the one that is next; SIZE_MAX: there is none. */
 static size_t next_message(void)
@@ -72,7 +61,7 @@ static size_t next_message(void)
         if (peer.size - peer.judged - 2 < size)
             break;
         for (unsigned i = 0; i < peer.queries && size >= MESSAGE_HEADER; i++) {
-            if (attempts[i].state == ATTEMPT_STREAM && attempts[i].id == wire_get_u16(at + 2))
+            if (queries[i].state == EXCHANGE_STREAM && queries[i].id == wire_get_u16(at + 2))
                 return size;
         }
         peer.judged += 2 + size;
@@ -80,16 +69,26 @@ static size_t next_message(void)
     return SIZE_MAX;
 }
 
-/* The third octet says whether it is taken for an answer. */
-bool attempt_message(struct attempt *attempt, const uint8_t *message, size_t size)
+/* In place of exchange.c: the third octet says whether it is taken for an answer. */
+bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t size)
 {
     check(next_message() == size && memcmp(message, peer.octets + peer.judged + 2, size) == 0);
-    check(attempt->state == ATTEMPT_STREAM && attempt->id == wire_get_u16(message));
+    check(exchange->state == EXCHANGE_STREAM && exchange->id == wire_get_u16(message));
     peer.judged += 2 + size;
     if (message[2] % 4 == 0)
         return false;
-    stream_forget(&stream, attempt);
+    stream_forget(&stream, exchange);
     return true;
+}
+
+size_t exchange_write(const struct exchange_form *form, uint16_t id, uint8_t *out, size_t capacity)
+{
+    struct wire_writer w = wire_writer_of(out, capacity);
+
+    check(form->stream && !form->padded);
+    wire_write_u16(&w, id);
+    wire_write(&w, "\1\0\0\1\0\0\0\0\0\0\0\0\1\0\1", 15);
+    return wire_written(&w);
 }
 
 /* ---- the upstream ---- */
@@ -123,7 +122,7 @@ bool script_step(void)
     size_t size = 1 + random_below(random_below(4) == 0 ? 70000 : 40);
 
     if (s == NULL) {
-        ev_break(forward.loop, EVBREAK_ALL);
+        ev_break(exchanges.loop, EVBREAK_ALL);
         return false;
     }
     s->connect = PROGRESS_GOOD;
@@ -141,20 +140,20 @@ static void begin(void)
 
     config.upstreams[0].transport = TRANSPORT_PLAIN;
     check(endpoint_parse("192.0.2.1:53", 0, endpoint));
-    forward.loop = ev_loop_new(0);
-    forward.metrics = &metrics;
-    upstream.forward = &forward;
-    upstream.config = &config.upstreams[0];
-    address.upstream = &upstream;
-    address.endpoint = *endpoint;
-    address.standing = (struct standing){.config = upstream.config, .status = &status};
-    stream.address = &address;
-    stream.next_slot = 0; /* so that the IDs are the same in each run */
-    stream.turn = 0;
+    exchanges.loop = ev_loop_new(0);
+    exchanges.metrics = &metrics;
+    exchanges.dirty = NULL;
+    stream_peer = (struct stream_peer){.exchanges = &exchanges,
+                                       .events = &stream_events,
+                                       .config = &config.upstreams[0],
+                                       .endpoint = *endpoint,
+                                       .reachability = {.config = &config.upstreams[0], .status = &status}};
+    stream.peer = &stream_peer;
+    stream.pipeline.next_slot = 0; /* so that the IDs are the same in each run */
+    stream.pipeline.turn = 0;
     stream.dirty = false;
-    forward.dirty = NULL;
     for (unsigned i = 0; i < QUERIES; i++)
-        attempts[i] = (struct attempt){.address = &address};
+        queries[i] = (struct exchange){.exchanges = &exchanges};
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -171,8 +170,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     peer.size = size - 1;
     begin();
     stream_open(&stream);
-    ev_run(forward.loop, 0);
-    check(peer.closed && stream.state == STREAM_IDLE && stream.outstanding == 0);
+    ev_run(exchanges.loop, 0);
+    check(peer.closed && stream.state == STREAM_IDLE && stream.pipeline.outstanding == 0);
     check(network_count(SOCKET_UPSTREAM_STREAM) == 0 && loop_watchers() == 0);
     check(next_message() == SIZE_MAX);
     return 0;

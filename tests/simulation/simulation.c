@@ -314,8 +314,8 @@ static void check_settled(void)
     const struct worker *worker = &run.worker;
 
     check(atomic_load(&run.in_flight) == 0 && atomic_load(&worker->metrics->in_flight) == 0);
-    check(worker->engine.forward.inflight.count == worker->engine.refresh.unattended); /* what nobody waits for */
-    check(pool_taken(&worker->engine.forward.inflight.flights) == worker->engine.refresh.unattended);
+    check(worker->engine.forward.flights.table.count == worker->engine.refresh.unattended); /* what nobody waits for */
+    check(pool_taken(&worker->engine.forward.flights.table.entries) == worker->engine.refresh.unattended);
     check(pool_taken(&worker->engine.queries) == 0 && worker->engine.share.held == 0);
     check(pool_taken(&worker->tcp.outputs) == 0 && pool_taken(&worker->tcp.connections) == worker->tcp.open);
     check(worker->tcp.open == network_count(SOCKET_CLIENT));
@@ -477,8 +477,8 @@ static void init_worker(void)
                                            .cache = cache_memory,
                                            .busiest = &run.page.slots[0].busiest.sketches[0],
                                            .forward = {.metrics = &run.page.slots[0].threads[0],
-                                                       .statuses = run.page.slots[0].addresses,
-                                                       .upstreams = run.page.slots[0].upstreams,
+                                                       .addresses = run.page.slots[0].addresses,
+                                                       .groups = run.page.slots[0].upstreams,
                                                        .changed = on_changed}},
                                  .quota = run.quota,
                                  .on_finished = on_finished};

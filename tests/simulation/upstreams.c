@@ -239,7 +239,7 @@ static void answer_at_length(const struct asked *a)
 static void lie(const struct asked *a, unsigned about)
 {
     /* The one before; the same slot at another turn. The one behind may be the next query's, with the same question. */
-    static const uint16_t shifts[] = {UINT16_MAX, STREAM_SLOTS, 0x8000, 2 * STREAM_SLOTS};
+    static const uint16_t shifts[] = {UINT16_MAX, PIPELINE_SLOTS, 0x8000, 2 * PIPELINE_SLOTS};
     struct question question = a->query.question;
     struct asked other = *a;
     struct wire_writer w;

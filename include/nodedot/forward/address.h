@@ -1,20 +1,77 @@
-/* address.h - one address of an upstream group, as one thread sees it: its connections, its health, its tickets.
+/* address.h - one server address of a group, as one thread sees it: its connections, its queue, its probes.
  *
- * Health:      from the queries of clients, and from a query of our own (". NS") where there are none: an address that
- *              fails is tried again after a growing pause, and probed before it counts as good again; one that was not
- *              needed for a while is probed while others of its group are asked. What the threads know together is in
- *              standing.h.
- * Stall:       an address that accepts and never answers is found by comparison with the others, see hedge.h.
+ * Health:      health.h decides from what happens here; what all threads know together is in reachability.h.
  * Connections: one is opened at the start and whenever one closes while queries come; another when the least loaded
  *              one is busy, up to the limit.
+ * Memory:      the connections (ADDRESS_STREAMS and their buffers), taken at start.
+ * Shared:      by nobody; one thread has one struct address for each address.
  */
 #ifndef NODEDOT_FORWARD_ADDRESS_H
 #define NODEDOT_FORWARD_ADDRESS_H
 
-#include "nodedot/forward/upstream.h"
+#include "nodedot/config/config.h"
+#include "nodedot/forward/exchange.h"
+#include "nodedot/forward/health.h"
+#include "nodedot/forward/latency.h"
+#include "nodedot/forward/stream.h"
 
-/* Prepares the index-th address of upstream. False: no memory. */
-bool address_init(struct address *address, struct upstream *upstream, size_t index, const struct forward_setup *setup);
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Connections to one address, over all threads; a thread has at least two, so that one can be replaced in peace. */
+#define ADDRESS_STREAMS     4
+#define ADDRESS_STREAMS_MIN 2
+/* More of them that are silent: they take no new queries, but an answer that is late may still come. */
+#define ADDRESS_STREAMS_SUSPECT 2
+
+/* What an address knows of its group. */
+struct address_peers {
+    const struct upstream_status *status;
+    bool has_fallback;
+    bool silent;                                  /* no address of the group answers, as far as this thread knows */
+    size_t count;                                 /* addresses of the group */
+    uint64_t asked_ms;                            /* last question to the group */
+    void (*changed)(struct address_peers *peers); /* an address failed, answered or changed its identity */
+};
+
+struct address {
+    struct exchanges *exchanges;
+    struct address_peers *peers;
+    const struct upstream_config *config;
+    struct stream_peer peer;
+    struct stream *streams; /* stream_count of them */
+    unsigned stream_count;
+    unsigned open_max;            /* connections that are not suspect */
+    struct exchange_list waiting; /* for a connection */
+    struct exchange probe;        /* shows whether it answers */
+    struct health health;
+    struct latency latency;
+    ev_timer timer;     /* next connect or probe */
+    unsigned datagrams; /* exchanges that are out, each in a datagram */
+    bool edns_seen;     /* it knows EDNS, so FORMERR means something else */
+    bool without_edns;  /* it answered FORMERR to OPT */
+    bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
+    bool move_asked;    /* it is stalled: what only it was asked is asked elsewhere when the loop settles */
+};
+
+struct address_setup {
+    struct exchanges *exchanges;
+    struct address_peers *peers;
+    const struct upstream_config *config;
+    struct tls_trust *trust;        /* NULL: plain */
+    struct address_status *status;  /* its row of the status page */
+    void (*changed)(void *context); /* see reachability.h */
+    void *context;
+    unsigned open_max; /* connections of this thread to one address */
+};
+
+/* Prepares the index-th address of config. False: no memory. */
+bool address_init(struct address *address, size_t index, const struct address_setup *setup);
+
+/* Closes everything and releases the memory. Exchanges must be over. */
+void address_close(struct address *address);
 
 /* The connection with the fewest queries out that can take one more, or NULL. */
 struct stream *address_stream(const struct address *address);
@@ -25,11 +82,12 @@ unsigned address_outstanding(const struct address *address);
 /* Opens one more connection, unless one is on its way or none may be opened. */
 void address_open_stream(struct address *address);
 
-/* Writes the attempt to a connection that is ready. False: there is none. */
-bool address_ask(struct attempt *attempt);
+/* Sends the exchange, or lets it wait for a connection. form says what is asked; over_tcp: not in a datagram. False: the
+ * network refuses a datagram at once; nothing is out then. */
+bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp);
 
-/* Puts the attempt in the queue for the next connection. */
-void address_wait(struct address *address, struct attempt *attempt);
+/* Ends one exchange, whatever its state; an answer to it will be dropped. */
+void address_forget(struct exchange *exchange);
 
 /* Sends a query of our own to see whether it answers. */
 void address_probe(struct address *address);
@@ -37,12 +95,17 @@ void address_probe(struct address *address);
 /* Something went wrong there: counts it and tries again later. reason: for the log. */
 void address_failed(struct address *address, const char *reason);
 
-/* A valid answer came to what was sent at sent_us. */
-void address_answered(struct address *address, uint64_t sent_us);
+/* A valid answer came to the exchange. */
+void address_answered(struct exchange *exchange);
 
-/* Another address answered within took_us what the attempt, still unanswered, asks here: enough of these, and nothing
- * answered in between, show that the address is stalled. */
-void address_outrun(const struct attempt *attempt, uint64_t took_us);
+/* Another address answered within took_us what the exchange, still unanswered, asks here. */
+void address_outrun(const struct exchange *exchange, uint64_t took_us);
+
+/* The exchange was not answered for as long as any query waits: counts it, and judges its connection and address. */
+void address_late(struct exchange *exchange);
+
+/* Counts an exchange that is out without an answer, once. */
+void address_count_timeout(struct exchange *exchange);
 
 /* Sets the timer of a working address anew: how often it is probed depends on whether its group's fallback serves. */
 void address_rewatch(struct address *address);
@@ -50,22 +113,7 @@ void address_rewatch(struct address *address);
 /* Does it look as if it would answer now? */
 bool address_is_good(const struct address *address);
 
-/* Closes connections and tickets of an identity that is over; opens one where there is none. */
+/* Closes connections and tickets of an identity that no longer holds; opens a connection where there is none. */
 void address_recheck(struct address *address);
-
-/* Writes to the stream what waits for one; called when it has become ready or has room again. */
-void address_serve_waiting(struct stream *stream);
-
-/* Events of its streams. At address_stream_closed() the attempts that were out are still in the slots. */
-void address_stream_ready(struct stream *stream);
-void address_stream_closed(struct stream *stream, bool was_ready, const char *reason);
-
-/* A ticket for a new connection, taken out of the store; NULL: none is good any more. proved_ms: of the proof that
- * earned it. */
-struct tls_ticket *address_take_ticket(struct address *address, uint64_t *proved_ms);
-
-/* Keeps a ticket, in the oldest one's place if need be; NULL is passed over. */
-void address_keep_ticket(struct address *address, struct tls_ticket *ticket, uint32_t epoch, uint64_t proved_ms);
-void address_drop_tickets(struct address *address);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * A fallback serves while no address of the first group answers, with hysteresis: it begins when that has been so for
  * FALLBACK_BEGIN_MS, and ends when the group has been usable again for FALLBACK_END_MS, or at once when the fallback
- * itself is of no use any more. Usable: standing.h, and not without an answer since it last failed.
+ * itself is of no use any more. Usable: reachability.h, and not without an answer since it last failed.
  * Never by itself: the operator names the fallback. One that proves its identity (DoT) may always serve; a plain one
  *         does not serve while an address of the first group has the wrong identity, unless `fallback-on-mismatch`:
  *         else whoever can put himself between could turn encryption off.

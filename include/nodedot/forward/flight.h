@@ -1,58 +1,129 @@
-/* flight.h - asking a flight's question until somebody answers or its time is up.
+/* flight.h - one pending question, however many clients wait for it: asked until an answer comes or its time is up.
  *
  * Asking: once at the best address; at a second one when the answer is later than is usual there (a hedge, within its
  *         budget, see hedge.h); again elsewhere when a connection breaks, an address is found stalled, or after a
- *         second without an answer; FLIGHT_TRIES unanswered askings and a hedge, FLIGHT_ASKS in all. The first valid
+ *         second without an answer. FLIGHT_TRIES unanswered exchanges and a hedge, FLIGHT_ASKS in all. The first valid
  *         answer ends the flight.
- * Ends:   in forward_flush() or in the flight's own callbacks, never inside another flight's.
+ * Ends:   in flights_retry_lost(), in what engine.h does before the loop sleeps, or in the flight's own callbacks, never
+ *         inside another flight's.
+ * Memory: a fixed number of flights, taken at start (inflight.h).
  */
 #ifndef NODEDOT_FORWARD_FLIGHT_H
 #define NODEDOT_FORWARD_FLIGHT_H
 
-#include "nodedot/forward/upstream.h"
+#include "nodedot/config/config.h"
+#include "nodedot/forward/exchange.h"
+#include "nodedot/forward/group.h"
+#include "nodedot/forward/inflight.h"
 
-/* Asks a new flight's question at upstream. Returns false, without calling failed(), when no address can be asked and
- * none could for a while; the caller releases the flight then. */
-bool forward_ask(struct forward *forward, struct flight *flight, struct upstream *upstream);
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* Asks once more at the best address. False: there is none, or it was asked often enough. */
-bool flight_ask(struct flight *flight);
+/* Exchanges of one question that may be left without an answer. RFC 9520 section 3.1 allows three at a server. */
+#define FLIGHT_TRIES 3
+/* Exchanges that may be out at the same time: the tries, and one hedge. */
+#define FLIGHT_EXCHANGES (FLIGHT_TRIES + 1)
+/* Exchanges in all, hedges, those after a connection that closed, those over TCP or without EDNS, and those of a fallback
+ * included: whatever the servers do, one question never causes more upstream queries than these. */
+#define FLIGHT_ASKS 8
+/* Flights that no client waits for, beside those that in-flight counts: this part of it. */
+#define FLIGHT_UNATTENDED_SHARE 4
 
-/* Is an asking out, or waiting for a connection? At this address? */
-bool flight_is_out(const struct flight *flight);
-bool flight_is_at(const struct flight *flight, const struct address *address);
+struct flight {
+    struct inflight_entry key; /* first: the table knows a flight by it */
+    struct flights *flights;
+    void *waiting;    /* list of the owner's queries */
+    const void *zone; /* the owner's */
+    struct group *group;
+    const struct address *server; /* whose answer ended it */
+    struct exchange exchanges[FLIGHT_EXCHANGES];
+    ev_timer timer; /* next of: hedge, ask again, serve stale, give up */
+    uint64_t started_us;
+    uint64_t hedge_ms; /* clock_ms() when a second address is asked as well; 0: not any more */
+    uint32_t hedge_wait_ms;
+    uint64_t ask_again_ms; /* when it is asked elsewhere as well, whatever that costs; 0: not any more */
+    uint64_t stale_ms;     /* when a stale answer is served meanwhile; 0: done */
+    uint64_t deadline_ms;  /* when it is given up */
+    uint8_t tries;         /* exchanges that were left without an answer or are out, but for a hedge */
+    uint8_t asks;          /* all exchanges */
+    bool without_edns;     /* a server answered FORMERR to OPT */
+    bool over_tcp;         /* a plain answer was truncated */
+    bool fell_back;        /* group is the fallback of the one that it was for */
+    uint16_t failed_rcode; /* an upstream's own failure, kept while another address is asked */
+};
 
-/* One of its askings is over without an answer: asks again, or fails. */
-void flight_lost_attempt(struct flight *flight);
+/* What the owner is told. An answer's octets are good until the call returns. The flight is released after answered()
+ * and failed(). */
+struct flight_events {
+    void (*answered)(void *owner, struct flight *flight, const uint8_t *message, const struct answer_info *info,
+                     const uint16_t *ttl_offsets);
+    void (*failed)(void *owner, struct flight *flight, enum ede why);
+    /* The answer is late: serve a stale one meanwhile. The flight goes on. */
+    void (*late)(void *owner, struct flight *flight);
+};
+
+/* What the flights of one thread share. */
+struct flights {
+    struct exchanges *exchanges;
+    const struct config *config;
+    const struct flight_events *events;
+    void *owner;
+    struct inflight table;
+};
+
+/* This many flights of one thread may be without a client; they have places of their own. */
+static inline size_t flights_unattended_max(const struct config *config)
+{
+    return config->in_flight / FLIGHT_UNATTENDED_SHARE + 1;
+}
+
+/* Takes all memory. False: no memory. */
+bool flights_init(struct flights *flights, struct exchanges *exchanges, const struct config *config,
+                  const struct flight_events *events, void *owner);
+void flights_reset(struct flights *flights);
+
+/* The flight of a question, or NULL; hash is that of the cache key. */
+struct flight *flight_find(const struct flights *flights, uint64_t hash, const struct question *question,
+                           bool dnssec_ok, bool checking_disabled);
+
+/* A new flight that asks nothing yet; NULL: there is no more. */
+struct flight *flight_take(struct flights *flights, uint64_t hash, const struct question *question, bool dnssec_ok,
+                           bool checking_disabled);
+
+/* Gives back a flight that flight_begin() refused. */
+void flight_release(struct flight *flight);
+
+/* Asks a new flight's question at group. Returns false, without calling failed(), when no address can be asked and none
+ * could for a while; the caller releases the flight then. */
+bool flight_begin(struct flight *flight, struct group *group);
 
 /* Nobody waits for it any more: releases it without telling the owner. Not from an event. */
 void flight_abandon(struct flight *flight);
 
-/* The address answers nothing: asks elsewhere, if nobody else has the question. */
+/* Tells the owner that it failed, and releases it. */
+void flight_fail(struct flight *flight, enum ede why);
+
+/* The address answers nothing: asks elsewhere, if no other address has the question. */
 void flight_leave(struct flight *flight, const struct address *address);
 
 /* Forgets what was asked, and asks the fallback of its group. */
 void flight_fall_back(struct flight *flight);
 
-/* Tells the owner that it failed, and releases it. */
-void flight_fail(struct flight *flight, enum ede why);
+/* Exchanges that wait for a connection of this address go to an address that looks better, or go on waiting here. */
+void flights_move_waiting(struct address *address);
 
-/* Ends one asking, whatever its state; an answer to it will be dropped. */
-void attempt_forget(struct attempt *attempt);
+/* Ends the flights that wait for a connection of a group without hope. */
+void flights_fail_waiting(struct group *group);
 
-/* Counts an asking that was written. */
-void attempt_count(struct attempt *attempt);
+/* Asks again what was out on connections that closed. */
+void flights_retry_lost(struct exchanges *exchanges);
 
-/* What the transports report: */
+/* Does something with every flight; none may end meanwhile. */
+void flights_each(struct flights *flights, void (*step)(struct flight *flight, void *context), void *context);
 
-/* A message came whose ID matched. False: it is no answer to the question (it was counted); go on waiting. */
-bool attempt_message(struct attempt *attempt, const uint8_t *message, size_t size);
-
-/* The attempt's socket failed. */
-void attempt_failed(struct attempt *attempt);
-
-/* Writes the attempt's query as a message without length prefix, keepalive and padding as fits the transport. Returns
- * its size. */
-size_t attempt_write(const struct attempt *attempt, uint8_t *out, size_t capacity);
+/* Ends all flights as failed. */
+void flights_give_up(struct flights *flights);
 
 #endif

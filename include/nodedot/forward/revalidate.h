@@ -2,13 +2,13 @@
  *
  * Runs on the control thread. Each address is due `revalidate` seconds after its last proof, with up to a tenth of
  * jitter taken off so that a fleet does not knock at the same second. After a mismatch or a failure it is tried
- * again sooner. The result goes to standing.h, which takes the address out or puts it back for all threads.
+ * again sooner. The result goes to reachability.h, which takes the address out or puts it back for all threads.
  */
 #ifndef NODEDOT_FORWARD_REVALIDATE_H
 #define NODEDOT_FORWARD_REVALIDATE_H
 
 #include "nodedot/config/config.h"
-#include "nodedot/forward/standing.h"
+#include "nodedot/forward/reachability.h"
 
 #include <ev.h>
 #include <stdbool.h>

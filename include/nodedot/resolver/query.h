@@ -16,7 +16,7 @@
 #include "nodedot/cache/cache.h"
 #include "nodedot/config/config.h"
 #include "nodedot/dns/bailiwick.h"
-#include "nodedot/forward/upstream.h"
+#include "nodedot/forward/engine.h"
 #include "nodedot/forward/zone.h"
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/metrics.h"
@@ -43,7 +43,7 @@ struct query_engine {
     struct query *displaced; /* pushed out and not answered yet */
     struct refresh refresh;
     bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
-    struct forward forward;
+    struct engine forward;
 };
 
 /* Everything that the threads of a generation share. */
@@ -56,7 +56,7 @@ struct query_setup {
     void *cache;
     struct query_tap *tap; /* into the query log; NULL: it is off */
     struct busiest_sketch *busiest;
-    struct forward_setup forward; /* events and owner are filled in here */
+    struct engine_setup forward; /* events and owner are filled in here */
 };
 
 /* Takes all memory, reads trust anchors. False, and why in error (TLS_ERROR octets). */

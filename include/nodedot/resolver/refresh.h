@@ -5,7 +5,7 @@
  *         section 5).
  * Budget: none is begun while flights that nobody waits for are REFRESH_SHARE of in-flight; REFRESH_RATE are begun a
  *         second; both over all threads, each of which has an equal part. They have places of their own in the table of
- *         flights (forward_unattended_max()), so that they take none from clients.
+ *         flights (flights_unattended_max()), so that they take none from clients.
  *         What is over the budget is not begun: the answer ends, and a client asks.
  * Once:   an answer is refreshed by one thread of one process at a time (cache_claim()), and one that failed not
  *         sooner than CACHE_CLAIM seconds later.

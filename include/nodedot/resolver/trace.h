@@ -7,7 +7,7 @@
 #define NODEDOT_RESOLVER_TRACE_H
 
 #include "nodedot/base/clock.h"
-#include "nodedot/forward/upstream.h"
+#include "nodedot/forward/address.h"
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/query_log.h"
 

@@ -1,5 +1,5 @@
-#include "nodedot/forward/choice.h"
 #include "nodedot/forward/hedge.h"
+#include "nodedot/forward/selection.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@ static void the_fastest_wins_by_more_than_the_band(void **state)
 
     (void)state;
     candidates[1].outstanding = 500; /* load does not matter between those that are not equal */
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
 }
 
 static void among_equals_the_least_loaded_wins(void **state)
@@ -27,9 +27,9 @@ static void among_equals_the_least_loaded_wins(void **state)
                                      {.expected_us = 25001, .outstanding = 0}};
 
     (void)state;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
     candidates[0].outstanding = 2;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
 }
 
 static void on_a_local_network_a_millisecond_makes_no_difference(void **state)
@@ -37,9 +37,9 @@ static void on_a_local_network_a_millisecond_makes_no_difference(void **state)
     struct candidate candidates[] = {{.expected_us = 200, .outstanding = 1}, {.expected_us = 1200}};
 
     (void)state;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
     candidates[1].expected_us++;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
 }
 
 static void one_that_was_never_measured_is_an_equal(void **state)
@@ -47,11 +47,11 @@ static void one_that_was_never_measured_is_an_equal(void **state)
     struct candidate candidates[] = {{.expected_us = 200, .outstanding = 1}, {.expected_us = 0}};
 
     (void)state;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 1);
     candidates[1].outstanding = 2;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
     candidates[0].expected_us = 0;
-    assert_int_equal(choice_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
+    assert_int_equal(selection_make(POLICY_FASTEST, candidates, COUNT(candidates), 0), 0);
 }
 
 static void round_robin_takes_each_that_serves_in_turn(void **state)
@@ -62,7 +62,7 @@ static void round_robin_takes_each_that_serves_in_turn(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 30; i++) {
-        turn = choice_make(POLICY_ROUND_ROBIN, candidates, COUNT(candidates), turn);
+        turn = selection_make(POLICY_ROUND_ROBIN, candidates, COUNT(candidates), turn);
         taken[turn++]++;
     }
     assert_int_equal(taken[0], 10);
@@ -76,31 +76,31 @@ static void ordered_takes_the_first_that_serves(void **state)
     struct candidate candidates[] = {{.rank = 2, .expected_us = 1}, {.expected_us = 90000}, {.expected_us = 10}};
 
     (void)state;
-    assert_int_equal(choice_make(POLICY_ORDERED, candidates, COUNT(candidates), 2), 1);
+    assert_int_equal(selection_make(POLICY_ORDERED, candidates, COUNT(candidates), 2), 1);
     candidates[0].rank = 0;
-    assert_int_equal(choice_make(POLICY_ORDERED, candidates, COUNT(candidates), 2), 0);
+    assert_int_equal(selection_make(POLICY_ORDERED, candidates, COUNT(candidates), 2), 0);
 }
 
 static void what_failed_comes_last_under_each_policy_and_the_last_one_is_taken(void **state)
 {
-    struct candidate candidates[] = {{.rank = CHOICE_NEVER}, {.rank = 2, .expected_us = 10}, {.expected_us = 90000}};
+    struct candidate candidates[] = {{.rank = SELECTION_NEVER}, {.rank = 2, .expected_us = 10}, {.expected_us = 90000}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(policies); i++) {
         candidates[2].rank = 0;
-        assert_int_equal(choice_make(policies[i], candidates, COUNT(candidates), 1), 2);
-        candidates[2].rank = CHOICE_NEVER;
-        assert_int_equal(choice_make(policies[i], candidates, COUNT(candidates), 2), 1);
+        assert_int_equal(selection_make(policies[i], candidates, COUNT(candidates), 1), 2);
+        candidates[2].rank = SELECTION_NEVER;
+        assert_int_equal(selection_make(policies[i], candidates, COUNT(candidates), 2), 1);
     }
 }
 
 static void what_has_the_wrong_identity_is_never_taken(void **state)
 {
-    struct candidate candidates[] = {{.rank = CHOICE_NEVER}, {.rank = CHOICE_NEVER}};
+    struct candidate candidates[] = {{.rank = SELECTION_NEVER}, {.rank = SELECTION_NEVER}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(policies); i++)
-        assert_true(choice_make(policies[i], candidates, COUNT(candidates), 1) == CHOICE_NONE);
+        assert_true(selection_make(policies[i], candidates, COUNT(candidates), 1) == SELECTION_NONE);
 }
 
 static void hedges_are_five_in_a_hundred_in_the_long_run(void **state)

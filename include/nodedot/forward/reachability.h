@@ -1,13 +1,13 @@
-/* standing.h - what a generation knows of an upstream address: is it who it should be, does it answer?
+/* reachability.h - what a generation knows of an upstream address: is it who it should be, does it answer?
  *
  * One row of the status page, shared by all threads of the generation. The identity is judged after every full
- * handshake, whoever made it (a worker's new connection or a revalidation), by standing_judge() alone.
+ * handshake, whoever made it (a worker's new connection or a revalidation), by reachability_judge() alone.
  * States: unverified -> valid | mismatch | unreachable, and between these three. Whoever enters or leaves mismatch
  *         makes the epoch grow and wakes all threads: connections and tickets of an older epoch are thrown away at
  *         once.
  */
-#ifndef NODEDOT_FORWARD_STANDING_H
-#define NODEDOT_FORWARD_STANDING_H
+#ifndef NODEDOT_FORWARD_REACHABILITY_H
+#define NODEDOT_FORWARD_REACHABILITY_H
 
 #include "nodedot/config/config.h"
 #include "nodedot/observe/metrics.h"
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct standing {
+struct reachability {
     const struct upstream_config *config;
     struct address_status *status;
     void (*changed)(void *context); /* wakes every thread; may be called by any of them */
@@ -24,22 +24,23 @@ struct standing {
 };
 
 /* Judges the full handshake that tls has just finished, records and logs the outcome. True: queries may be written. */
-bool standing_judge(const struct standing *standing, struct tls_trust *trust, struct tls *tls, struct metrics *metrics);
+bool reachability_judge(const struct reachability *reachability, struct tls_trust *trust, struct tls *tls,
+                        struct metrics *metrics);
 
 /* A plain upstream answered, or a DoT upstream that was unreachable did so over a resumed session. */
-void standing_answered(const struct standing *standing);
+void reachability_answered(const struct reachability *reachability);
 
 /* Nobody answers there. Does not touch a mismatch. reason: for the log. */
-void standing_unreachable(const struct standing *standing, const char *reason);
+void reachability_unreachable(const struct reachability *reachability, const char *reason);
 
 /* It answers nothing while others of its group do: says so. Its state stays, since its identity is what it was. */
-void standing_stalled(const struct standing *standing);
+void reachability_stalled(const struct reachability *reachability);
 
-enum identity_state standing_state(const struct standing *standing);
-uint32_t standing_epoch(const struct standing *standing);
+enum identity_state reachability_state(const struct reachability *reachability);
+uint32_t reachability_epoch(const struct reachability *reachability);
 
 /* May queries be sent to the address of config that has this row, as far as all threads together know? DoT: proved
  * within the revalidation period; plain: it answers. */
-bool standing_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms);
+bool reachability_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms);
 
 #endif

@@ -1,4 +1,4 @@
-/* choice.h - which address of a group is asked next: the policies, apart from everything that they are applied to.
+/* selection.h - which address of a group is asked next: the policies, apart from everything that they are applied to.
  *
  * Rank goes before policy: an address that failed comes after all that work, whatever the operator prefers. Among those
  * of the best rank,
@@ -8,8 +8,8 @@
  *   round-robin  takes the next in turn;
  *   ordered      takes the first.
  */
-#ifndef NODEDOT_FORWARD_CHOICE_H
-#define NODEDOT_FORWARD_CHOICE_H
+#ifndef NODEDOT_FORWARD_SELECTION_H
+#define NODEDOT_FORWARD_SELECTION_H
 
 #include "nodedot/config/config.h"
 
@@ -17,18 +17,18 @@
 #include <stdint.h>
 
 /* Equals are those that are slower than the fastest by no more than a quarter or this. */
-#define CHOICE_BAND_US 1000
+#define SELECTION_BAND_US 1000
 
-#define CHOICE_NEVER UINT8_MAX /* rank of what must not be chosen */
-#define CHOICE_NONE  SIZE_MAX
+#define SELECTION_NEVER UINT8_MAX /* rank of what must not be chosen */
+#define SELECTION_NONE  SIZE_MAX
 
 struct candidate {
-    uint8_t rank;         /* lower is better; CHOICE_NEVER */
+    uint8_t rank;         /* lower is better; SELECTION_NEVER */
     uint32_t expected_us; /* 0: hardly measured */
     unsigned outstanding; /* queries out there */
 };
 
-/* The index of the candidate to take, or CHOICE_NONE. turn: where round-robin begins to look. */
-size_t choice_make(enum policy policy, const struct candidate *candidates, size_t count, size_t turn);
+/* The index of the candidate to take, or SELECTION_NONE. turn: where round-robin begins to look. */
+size_t selection_make(enum policy policy, const struct candidate *candidates, size_t count, size_t turn);
 
 #endif

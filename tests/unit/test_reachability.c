@@ -1,5 +1,5 @@
 #include "nodedot/base/clock.h"
-#include "nodedot/forward/standing.h"
+#include "nodedot/forward/reachability.h"
 #include "nodedot/observe/log.h"
 
 #include <setjmp.h>
@@ -20,7 +20,7 @@ static struct upstream_config config;
 static struct address_status status;
 static struct metrics metrics;
 static unsigned changes;
-static struct standing standing;
+static struct reachability reachability;
 
 /* In place of the real one: the handshake proved what the test says. */
 void __wrap_identity_check(const struct upstream_config *upstream, const struct endpoint *address,
@@ -75,26 +75,27 @@ static int set_up(void **state)
     config.transport = TRANSPORT_DOT;
     config.revalidate = 300;
     (void)endpoint_parse("192.0.2.1", 853, &status.endpoint);
-    standing = (struct standing){.config = &config, .status = &status, .changed = count_change, .context = &changes};
+    reachability =
+        (struct reachability){.config = &config, .status = &status, .changed = count_change, .context = &changes};
     return 0;
 }
 
 static bool prove(void)
 {
     next_result = (struct identity_result){.proved = true, .pins_matched = 5, .not_after = INT64_MAX / 2};
-    return standing_judge(&standing, NULL, NULL, &metrics);
+    return reachability_judge(&reachability, NULL, NULL, &metrics);
 }
 
 static bool miss(void)
 {
     next_result = (struct identity_result){.pin_missed = true, .reason = "no pin matches"};
-    return standing_judge(&standing, NULL, NULL, &metrics);
+    return reachability_judge(&reachability, NULL, NULL, &metrics);
 }
 
 static void assert_standing(enum identity_state expected, uint32_t epoch, unsigned changed)
 {
-    assert_int_equal(standing_state(&standing), expected);
-    assert_int_equal(standing_epoch(&standing), epoch);
+    assert_int_equal(reachability_state(&reachability), expected);
+    assert_int_equal(reachability_epoch(&reachability), epoch);
     assert_int_equal(changes, changed);
 }
 
@@ -104,10 +105,10 @@ static void a_proof_makes_an_address_usable(void **state)
 
     (void)state;
     assert_standing(IDENTITY_UNVERIFIED, 0, 0);
-    assert_false(standing_row_usable(&config, &status, before));
+    assert_false(reachability_row_usable(&config, &status, before));
     assert_true(prove());
     assert_standing(IDENTITY_VALID, 0, 1);
-    assert_true(standing_row_usable(&config, &status, clock_ms()));
+    assert_true(reachability_row_usable(&config, &status, clock_ms()));
     assert_true(status.validated_ms >= before && status.since_ms >= before);
     assert_int_equal(status.pins_matched, 5);
     assert_true(status.not_after == INT64_MAX / 2);
@@ -129,7 +130,7 @@ static void who_enters_or_leaves_mismatch_makes_the_epoch_grow(void **state)
     assert_standing(IDENTITY_MISMATCH, 1, 1);
     assert_false(miss());
     assert_standing(IDENTITY_MISMATCH, 1, 1);
-    assert_false(standing_row_usable(&config, &status, clock_ms()));
+    assert_false(reachability_row_usable(&config, &status, clock_ms()));
     assert_true(prove());
     assert_standing(IDENTITY_VALID, 2, 2);
     assert_false(miss());
@@ -141,10 +142,10 @@ static void an_unreachable_address_keeps_its_epoch(void **state)
 {
     (void)state;
     assert_true(prove());
-    standing_unreachable(&standing, "time-out");
+    reachability_unreachable(&reachability, "time-out");
     assert_standing(IDENTITY_UNREACHABLE, 0, 2);
-    assert_false(standing_row_usable(&config, &status, clock_ms()));
-    standing_unreachable(&standing, "time-out");
+    assert_false(reachability_row_usable(&config, &status, clock_ms()));
+    reachability_unreachable(&reachability, "time-out");
     assert_standing(IDENTITY_UNREACHABLE, 0, 2);
     assert_true(prove());
     assert_standing(IDENTITY_VALID, 0, 3);
@@ -154,22 +155,22 @@ static void a_time_out_does_not_touch_a_mismatch(void **state)
 {
     (void)state;
     assert_false(miss());
-    standing_unreachable(&standing, "time-out");
-    standing_answered(&standing);
+    reachability_unreachable(&reachability, "time-out");
+    reachability_answered(&reachability);
     assert_standing(IDENTITY_MISMATCH, 1, 1);
 }
 
 static void an_answer_makes_only_a_proved_address_valid_again(void **state)
 {
     (void)state;
-    standing_answered(&standing);
+    reachability_answered(&reachability);
     assert_standing(IDENTITY_UNVERIFIED, 0, 0);
-    standing_unreachable(&standing, "refused");
-    standing_answered(&standing);
+    reachability_unreachable(&reachability, "refused");
+    reachability_answered(&reachability);
     assert_standing(IDENTITY_UNREACHABLE, 0, 1);
     assert_true(prove());
-    standing_unreachable(&standing, "refused");
-    standing_answered(&standing);
+    reachability_unreachable(&reachability, "refused");
+    reachability_answered(&reachability);
     assert_standing(IDENTITY_VALID, 0, 4);
 }
 
@@ -177,21 +178,21 @@ static void a_plain_upstream_is_usable_when_it_answers(void **state)
 {
     (void)state;
     config.transport = TRANSPORT_PLAIN;
-    assert_false(standing_row_usable(&config, &status, clock_ms()));
-    standing_answered(&standing);
+    assert_false(reachability_row_usable(&config, &status, clock_ms()));
+    reachability_answered(&reachability);
     assert_standing(IDENTITY_VALID, 0, 1);
-    assert_true(standing_row_usable(&config, &status, clock_ms() + 1000000000));
-    standing_unreachable(&standing, "time-out");
-    assert_false(standing_row_usable(&config, &status, clock_ms()));
+    assert_true(reachability_row_usable(&config, &status, clock_ms() + 1000000000));
+    reachability_unreachable(&reachability, "time-out");
+    assert_false(reachability_row_usable(&config, &status, clock_ms()));
 }
 
 static void a_proof_is_good_for_the_revalidation_period(void **state)
 {
     (void)state;
     assert_true(prove());
-    assert_true(standing_row_usable(&config, &status, status.validated_ms));
-    assert_true(standing_row_usable(&config, &status, status.validated_ms + 300 * 1000));
-    assert_false(standing_row_usable(&config, &status, status.validated_ms + 2 * 300 * 1000));
+    assert_true(reachability_row_usable(&config, &status, status.validated_ms));
+    assert_true(reachability_row_usable(&config, &status, status.validated_ms + 300 * 1000));
+    assert_false(reachability_row_usable(&config, &status, status.validated_ms + 2 * 300 * 1000));
 }
 
 /* A thread may have read its clock just before another one had the proof. */
@@ -199,14 +200,14 @@ static void a_proof_newer_than_the_askers_clock_counts(void **state)
 {
     (void)state;
     assert_true(prove());
-    assert_true(standing_row_usable(&config, &status, status.validated_ms - 1));
+    assert_true(reachability_row_usable(&config, &status, status.validated_ms - 1));
 }
 
 static void a_missed_pin_in_report_mode_is_counted_and_accepted(void **state)
 {
     (void)state;
     next_result = (struct identity_result){.proved = true, .pin_missed = true, .reason = "no pin matches"};
-    assert_true(standing_judge(&standing, NULL, NULL, &metrics));
+    assert_true(reachability_judge(&reachability, NULL, NULL, &metrics));
     assert_standing(IDENTITY_VALID, 0, 1);
     assert_true(metrics.identity_mismatches_total == 1);
 }
@@ -214,7 +215,7 @@ static void a_missed_pin_in_report_mode_is_counted_and_accepted(void **state)
 static void prove_until(int64_t not_after, uint32_t pins_matched)
 {
     next_result = (struct identity_result){.proved = true, .not_after = not_after, .pins_matched = pins_matched};
-    assert_true(standing_judge(&standing, NULL, NULL, &metrics));
+    assert_true(reachability_judge(&reachability, NULL, NULL, &metrics));
 }
 
 static void assert_lines(unsigned errors, unsigned warnings)
@@ -325,10 +326,10 @@ static void the_wall_clock_decides_on_certificates_alone(void **state)
     prove_until(WALL_SECONDS + 30 * DAY, 1);
     uint64_t validated_ms = status.validated_ms;
     wall_seconds -= 365 * DAY;
-    assert_true(standing_row_usable(&config, &status, validated_ms + 300 * 1000));
+    assert_true(reachability_row_usable(&config, &status, validated_ms + 300 * 1000));
     wall_seconds += 2 * 365 * DAY;
-    assert_true(standing_row_usable(&config, &status, validated_ms + 300 * 1000));
-    assert_false(standing_row_usable(&config, &status, validated_ms + 2 * 300 * 1000));
+    assert_true(reachability_row_usable(&config, &status, validated_ms + 300 * 1000));
+    assert_false(reachability_row_usable(&config, &status, validated_ms + 2 * 300 * 1000));
     assert_lines(0, 0);
     prove_until(WALL_SECONDS + 30 * DAY, 1);
     assert_lines(0, 1);

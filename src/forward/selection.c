@@ -1,8 +1,8 @@
-#include "nodedot/forward/choice.h"
+#include "nodedot/forward/selection.h"
 
 static uint8_t best_rank(const struct candidate *candidates, size_t count)
 {
-    uint8_t best = CHOICE_NEVER;
+    uint8_t best = SELECTION_NEVER;
 
     for (size_t i = 0; i < count; i++) {
         if (candidates[i].rank < best)
@@ -22,7 +22,7 @@ static uint32_t limit_us(const struct candidate *candidates, size_t count, uint8
     }
     if (best > UINT32_MAX / 2)
         return UINT32_MAX;
-    return best + (best / 4 > CHOICE_BAND_US ? best / 4 : CHOICE_BAND_US);
+    return best + (best / 4 > SELECTION_BAND_US ? best / 4 : SELECTION_BAND_US);
 }
 
 static bool is_better(const struct candidate *a, const struct candidate *b)
@@ -35,24 +35,24 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
 static size_t choose_fastest(const struct candidate *candidates, size_t count, uint8_t rank)
 {
     uint32_t limit = limit_us(candidates, count, rank);
-    size_t best = CHOICE_NONE;
+    size_t best = SELECTION_NONE;
 
     for (size_t i = 0; i < count; i++) {
         if (candidates[i].rank != rank || candidates[i].expected_us > limit)
             continue;
-        if (best == CHOICE_NONE || is_better(&candidates[i], &candidates[best]))
+        if (best == SELECTION_NONE || is_better(&candidates[i], &candidates[best]))
             best = i;
     }
     return best;
 }
 
-size_t choice_make(enum policy policy, const struct candidate *candidates, size_t count, size_t turn)
+size_t selection_make(enum policy policy, const struct candidate *candidates, size_t count, size_t turn)
 {
     uint8_t rank = best_rank(candidates, count);
     size_t at = policy == POLICY_ROUND_ROBIN ? turn : 0;
 
-    if (rank == CHOICE_NEVER)
-        return CHOICE_NONE;
+    if (rank == SELECTION_NEVER)
+        return SELECTION_NONE;
     if (policy == POLICY_FASTEST)
         return choose_fastest(candidates, count, rank);
     while (candidates[at % count].rank != rank)

@@ -1,0 +1,131 @@
+/* exchange.h - one query on the wire: how it is written, and what the message that comes back says.
+ *
+ * An exchange is one query sent to one server address. The transports (pipeline.h, datagram.h) carry it and match the
+ * ID; this module writes the query and judges the answer, the same for the daemon and for commands (inquiry.h). It knows
+ * neither flights nor addresses: what goes up goes through struct exchange_events.
+ *
+ * Memory: an exchange belongs to its owner (a flight, or an address that probes); a list links exchanges and owns none.
+ * Rules:  RFC 5452 section 9.1 (ID and question must match), RFC 7766 section 7, RFC 6891 section 7 (servers without
+ *         EDNS), RFC 2181 section 9 (TC).
+ */
+#ifndef NODEDOT_FORWARD_EXCHANGE_H
+#define NODEDOT_FORWARD_EXCHANGE_H
+
+#include "nodedot/dns/message.h"
+#include "nodedot/observe/metrics.h"
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct address;
+struct stream;
+struct exchange;
+
+/* The query of our own that shows whether a server answers: every resolver has the root's NS records at hand. */
+extern const struct question exchange_probe_question;
+
+/* How a query is put. */
+struct exchange_form {
+    const struct question *question; /* must outlive the exchange */
+    bool dnssec_ok;
+    bool checking_disabled;
+    bool stream; /* over TCP or TLS: asks for a keepalive time-out (RFC 7828) */
+    bool padded; /* over TLS: padded to EDNS_PADDING_BLOCK octets (RFC 8467) */
+    bool edns;
+};
+
+/* What a message with the right ID is. */
+enum exchange_verdict {
+    EXCHANGE_ANSWERED,
+    EXCHANGE_TRUNCATED,     /* a datagram with TC: ask over TCP */
+    EXCHANGE_DISLIKES_EDNS, /* the server does not know EDNS: ask without */
+    EXCHANGE_FOREIGN,       /* the answer to another question */
+    EXCHANGE_BROKEN         /* not an answer at all */
+};
+
+/* A parsed answer. */
+struct exchange_answer {
+    struct answer_info info;
+    uint16_t ttl_offsets[MESSAGE_MAX_RECORDS]; /* see answer_parse() */
+};
+
+/* Writes the query without a length prefix. Returns its size, 0 when capacity is below MESSAGE_QUERY_MAX. */
+size_t exchange_write(const struct exchange_form *form, uint16_t id, uint8_t *out, size_t capacity);
+
+/* Octets of padding that exchange_write() adds. */
+size_t exchange_padding(const struct exchange_form *form);
+
+/* Judges a message whose ID has matched. answer is filled for EXCHANGE_ANSWERED and EXCHANGE_TRUNCATED; it is used as
+ * scratch otherwise. */
+enum exchange_verdict exchange_judge(const struct exchange_form *form, const uint8_t *message, size_t size,
+                                     struct exchange_answer *answer);
+
+enum exchange_state {
+    EXCHANGE_FREE,
+    EXCHANGE_WAITING,  /* in its address's queue until a connection is ready */
+    EXCHANGE_STREAM,   /* written, or about to be, to a connection */
+    EXCHANGE_DATAGRAM, /* sent from a socket of its own */
+    EXCHANGE_LOST      /* its connection closed; asked again before the loop sleeps */
+};
+
+/* What the owner of an exchange is told. */
+struct exchange_events {
+    /* It was written. */
+    void (*sent)(struct exchange *exchange);
+    /* An answer came, or a message that makes the server ask for another form: any verdict but EXCHANGE_FOREIGN and
+     * EXCHANGE_BROKEN. The exchange is still out; the owner ends it. message: good until the call returns. */
+    void (*answered)(struct exchange *exchange, enum exchange_verdict verdict, const uint8_t *message);
+    /* The network refused the datagram. The exchange is still out; the owner ends it. */
+    void (*failed)(struct exchange *exchange);
+};
+
+struct exchange {
+    const struct exchange_events *events;
+    void *owner; /* of the events */
+    struct exchange_form form;
+    struct exchanges *exchanges;
+    struct address *address;          /* where it is asked */
+    struct stream *stream;            /* EXCHANGE_STREAM */
+    struct exchange *previous, *next; /* in the address's queue, or the list of the lost */
+    ev_io io;                         /* EXCHANGE_DATAGRAM: of its socket */
+    uint64_t sent_us;
+    uint16_t id;
+    enum exchange_state state;
+    bool hedge;   /* asked because another one is late */
+    bool late;    /* counted as unanswered */
+    bool excused; /* EXCHANGE_LOST: its connection had answered other queries, so this one was not refused */
+};
+
+/* Exchanges in the order in which they came. */
+struct exchange_list {
+    struct exchange *first, *last;
+};
+
+/* Puts an exchange at the end; the caller sets its state. */
+void exchange_list_push(struct exchange_list *list, struct exchange *exchange);
+
+/* Takes it out, wherever it stands; it is EXCHANGE_FREE then. */
+void exchange_list_remove(struct exchange_list *list, struct exchange *exchange);
+
+/* What all exchanges of one thread share. */
+struct exchanges {
+    struct ev_loop *loop;
+    struct metrics *metrics;
+    struct exchange_answer answer; /* of the message that is being read; one at a time */
+    struct stream *dirty;          /* connections that have queries to write */
+    struct exchange_list lost;     /* to be asked again */
+    bool unsettled;                /* an address has exchanges to move, or a group may have become hopeless */
+    bool closing;
+};
+
+/* Hands a message whose ID has matched to the exchange's owner. False: it is no answer to the question (it was counted);
+ * the exchange goes on waiting. */
+bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t size);
+
+/* Is one of these exchanges (count of them) out, or waiting, at this address? At any address? */
+bool exchange_is_at(const struct exchange *exchanges, size_t count, const struct address *address);
+size_t exchange_count_out(const struct exchange *exchanges, size_t count);
+
+#endif

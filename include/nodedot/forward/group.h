@@ -1,0 +1,73 @@
+/* group.h - an upstream of the configuration, as one thread sees it: which of its addresses is asked, and is there any hope?
+ *
+ * Choice:   among the addresses that are not known to be wrong or down, by `policy` (selection.h). An address that fails
+ *           is tried again after a growing pause; the last one is never given up.
+ * Fallback: while the control thread says so (fallback.h), the questions of a group go to its fallback. One step: where
+ *           they go from there is not looked at.
+ * Shared:   everything here belongs to one thread, but for struct reachability and struct upstream_status.
+ */
+#ifndef NODEDOT_FORWARD_GROUP_H
+#define NODEDOT_FORWARD_GROUP_H
+
+#include "nodedot/config/config.h"
+#include "nodedot/forward/address.h"
+#include "nodedot/forward/exchange.h"
+#include "nodedot/forward/hedge.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct group {
+    const struct upstream_config *config;
+    const struct upstream_status *status;
+    struct group *fallback;  /* NULL: none */
+    struct tls_trust *trust; /* NULL for plain */
+    struct address *addresses;
+    size_t address_count;
+    struct address_peers peers;
+    size_t turn; /* of round-robin */
+    struct hedge_budget hedges;
+    uint64_t trial_ms;    /* when a query was last let through to a group without hope */
+    uint32_t recovered_s; /* see group_recovered_s() */
+    bool fell_back;       /* its questions were moved to the fallback */
+};
+
+struct group_setup {
+    struct exchanges *exchanges;
+    const struct upstream_config *config;
+    const struct upstream_status *status;
+    struct address_status *addresses; /* the rows of its addresses */
+    void (*changed)(void *context);   /* see reachability.h */
+    void *context;
+    unsigned streams; /* connections of this thread to one address */
+};
+
+/* Reads trust anchors and takes all memory; no network yet. False: error (TLS_ERROR octets) says why. group_close()
+ * releases what was taken. */
+bool group_init(struct group *group, const struct group_setup *setup, char *error);
+void group_close(struct group *group);
+
+/* Opens the first connections, or sends the first probes. */
+void group_open(struct group *group);
+
+/* The best address for one more exchange of a question whose exchanges these are (count of them): one that has not been
+ * asked, that works, that has a connection, and that the policy prefers. first: the question is asked for the first
+ * time. NULL: every address has the wrong identity. */
+struct address *group_choose(struct group *group, const struct exchange *exchanges, size_t count, bool first);
+
+/* The group that is asked now: itself, or the fallback that serves. */
+struct group *group_in_use(struct group *group);
+
+/* No address of the group can be asked, but its fallback will serve soon: questions wait for that. */
+bool group_awaits_fallback(const struct group *group);
+
+/* No address of the group answered for a while, or all have the wrong identity, and no fallback is about to serve:
+ * waiting is of no use. */
+bool group_is_hopeless(const struct group *group);
+
+/* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers", or its
+ * fallback began to serve or ended; 0: never. A failure that was remembered before says nothing any more. */
+uint32_t group_recovered_s(const struct group *group);
+
+#endif
