@@ -52,6 +52,7 @@
  *  forward/health.c         failures, pauses, when to probe
  *  forward/hedge.c          when is a question asked twice, and what does it prove?
  *  forward/latency.c        how long an address takes
+ *  forward/dialect.c        which form of EDNS a server takes
  *  forward/stream.c         the life of one connection, over TLS or bare TCP
  *  forward/reachability.c   what all threads know of an address
  *  forward/tickets.c        TLS sessions to resume

@@ -253,22 +253,37 @@ static bool answer_sections_read(struct answer_parser *p)
         for (unsigned left = wire_get_u16(message + section); left > 0; left--)
             if (!answer_record_read(p, section, section == MESSAGE_ANCOUNT_AT || !has_answer))
                 return false;
-    return wire_left(&p->w) == 0;
+    if (!p->cut)
+        p->info->size_without_opt = wire_offset(&p->w);
+    p->info->octets_behind = wire_left(&p->w);
+    return true;
 }
 
-static bool answer_question_read(struct wire *w, struct answer_info *out)
+static enum answer_head answer_head_read(struct wire *w, struct answer_info *out)
 {
     const uint8_t *header = wire_take(w, MESSAGE_HEADER);
 
     if (header == NULL)
-        return false;
+        return ANSWER_HEAD_BROKEN;
     out->id = wire_get_u16(header);
     out->flags = wire_get_u16(header + MESSAGE_FLAGS_AT);
-    if ((out->flags & (MESSAGE_QR | MESSAGE_OPCODE)) != MESSAGE_QR || wire_get_u16(header + MESSAGE_QDCOUNT_AT) != 1 ||
-        !question_read(w, &out->question))
-        return false;
+    out->rcode = out->flags & MESSAGE_RCODE;
+    if ((out->flags & (MESSAGE_QR | MESSAGE_OPCODE)) != MESSAGE_QR)
+        return ANSWER_HEAD_BROKEN;
+    if (wire_get_u16(header + MESSAGE_QDCOUNT_AT) == 0)
+        return ANSWER_HEAD_ALONE;
+    if (wire_get_u16(header + MESSAGE_QDCOUNT_AT) != 1 || !question_read(w, &out->question))
+        return ANSWER_HEAD_BROKEN;
     out->question_octets = (uint16_t)(wire_offset(w) - MESSAGE_HEADER);
-    return true;
+    return ANSWER_HEAD_WHOLE;
+}
+
+enum answer_head answer_parse_head(const uint8_t *message, size_t size, struct answer_info *out)
+{
+    struct wire w = wire_of(message, size);
+
+    *out = (struct answer_info){.size_without_opt = size};
+    return answer_head_read(&w, out);
 }
 
 bool answer_parse(const uint8_t *message, size_t size, struct answer_info *out, uint16_t *ttl_offsets, size_t capacity)
@@ -277,7 +292,7 @@ bool answer_parse(const uint8_t *message, size_t size, struct answer_info *out, 
         .w = wire_of(message, size), .info = out, .ttl_offsets = ttl_offsets, .ttl_capacity = capacity};
 
     *out = (struct answer_info){.size_without_opt = size, .min_ttl = UINT32_MAX};
-    if (size > MESSAGE_MAX_OCTETS || !answer_question_read(&p.w, out))
+    if (size > MESSAGE_MAX_OCTETS || answer_head_read(&p.w, out) != ANSWER_HEAD_WHOLE)
         return false;
     p.chain = (struct chain){.qtype = out->question.qtype, .name = MESSAGE_HEADER};
     size_t first_record = wire_offset(&p.w);

@@ -159,6 +159,16 @@ void address_answered(struct exchange *exchange)
         address->peers->changed(address->peers);
 }
 
+void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent)
+{
+    uint16_t rcode = exchange->exchanges->answer.info.rcode;
+
+    if (verdict == EXCHANGE_ANSWERED && (rcode == RCODE_NOERROR || rcode == RCODE_NXDOMAIN))
+        dialect_answered(&exchange->address->dialect, exchange, silent, clock_ms());
+    else if (verdict == EXCHANGE_DISLIKES_EDNS)
+        dialect_disliked(&exchange->address->dialect, clock_ms());
+}
+
 /* It takes questions and answers none. A probe on a connection that it has finds it again as soon as it goes on; no new
  * question is put on these, because they may lead nowhere while another one would not. */
 static void address_stalled(struct address *address)
@@ -214,15 +224,19 @@ void address_late(struct exchange *exchange)
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------ */
 
+void address_complete_form(const struct address *address, struct exchange_form *form, bool over_tcp)
+{
+    form->stream = over_tcp || address->health.streams;
+    form->padded = address->config->transport == TRANSPORT_DOT;
+    dialect_apply(&address->dialect, form, clock_ms());
+}
+
 /* What is known of the server at this moment goes into the form: the exchange may have waited. */
-static void prepare(struct address *address, struct exchange *exchange)
+static void prepare(struct address *address, struct exchange *exchange, bool over_tcp)
 {
     exchange->address = address;
     exchange->exchanges = address->exchanges;
-    exchange->form.stream = false;
-    exchange->form.padded = false;
-    if (address->without_edns)
-        exchange->form.edns = false;
+    address_complete_form(address, &exchange->form, over_tcp);
 }
 
 static void note_sent(struct exchange *exchange)
@@ -272,8 +286,8 @@ static bool send_datagram(struct address *address, struct exchange *exchange)
 
 bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp)
 {
-    prepare(address, exchange);
-    if (!over_tcp && !address->health.streams)
+    prepare(address, exchange, over_tcp);
+    if (!exchange->form.stream)
         return send_datagram(address, exchange);
     if (!send_over_stream(address, exchange))
         wait_for_stream(address, exchange);
@@ -308,13 +322,13 @@ static void probe_sent(struct exchange *exchange)
     (void)exchange;
 }
 
-static void probe_answered(struct exchange *exchange, enum exchange_verdict verdict, const uint8_t *message)
+static void probe_answered(struct exchange *exchange, enum exchange_verdict verdict)
 {
     struct stream *stream = exchange->stream;
     const struct edns *edns = &exchange->exchanges->answer.info.edns;
 
-    (void)message;
     address_answered(exchange);
+    address_note_edns(exchange, verdict, false);
     address_forget(exchange);
     if (stream != NULL && verdict == EXCHANGE_ANSWERED && edns->has_keepalive && edns->keepalive != UINT16_MAX)
         stream_take_keepalive(stream, edns->keepalive);
@@ -338,7 +352,7 @@ void address_probe(struct address *address)
     address->health.tried_ms = clock_ms();
     set_timer(address, HEALTH_PROBE_MS);
     probe->form = (struct exchange_form){.question = &exchange_probe_question, .edns = true};
-    prepare(address, probe);
+    prepare(address, probe, false);
     if (address->health.streams)
         send_over_stream(address, probe); /* without a connection, the next one that becomes ready is probed */
     else if (!send_datagram(address, probe))
@@ -361,7 +375,7 @@ static void serve_waiting(struct stream *stream)
         struct exchange *exchange = address->waiting.first;
 
         exchange_list_remove(&address->waiting, exchange);
-        prepare(address, exchange);
+        prepare(address, exchange, true);
         if (!stream_send(stream, exchange)) {
             wait_for_stream(address, exchange);
             break;
@@ -507,6 +521,7 @@ bool address_init(struct address *address, size_t index, const struct address_se
         .reachability = {
             .config = setup->config, .status = setup->status, .changed = setup->changed, .context = setup->context}};
     address->probe.events = &probe_events;
+    address->dialect.status = setup->status;
     ev_init(&address->timer, on_address_timer);
     address->timer.data = address;
     address->open_max = setup->open_max;

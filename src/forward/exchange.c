@@ -1,5 +1,7 @@
 #include "nodedot/forward/exchange.h"
 
+#include <string.h>
+
 const struct question exchange_probe_question = {
     .qtype = TYPE_NS, .qclass = CLASS_IN, .qname = {.length = 1, .bytes = {0}}};
 
@@ -8,7 +10,7 @@ static struct query_style style_of(const struct exchange_form *form, uint16_t id
     return (struct query_style){.id = id,
                                 .dnssec_ok = form->dnssec_ok,
                                 .checking_disabled = form->checking_disabled,
-                                .keepalive = form->stream,
+                                .keepalive = form->stream && !form->without_options,
                                 .padding_block = form->padded ? EDNS_PADDING_BLOCK : 0,
                                 .edns = form->edns};
 }
@@ -27,54 +29,115 @@ size_t exchange_padding(const struct exchange_form *form)
     return form->padded ? query_padding(form->question, &style) : 0;
 }
 
-/* A server that does not know EDNS at all may send back nothing but a header with FORMERR. */
-static bool is_bare_formerr(const uint8_t *message, size_t size)
+bool exchange_make_plainer(struct exchange_form *form)
 {
-    uint16_t flags = size == MESSAGE_HEADER ? wire_get_u16(message + MESSAGE_FLAGS_AT) : 0;
-
-    return (flags & MESSAGE_QR) != 0 && (flags & MESSAGE_RCODE) == RCODE_FORMERR;
+    if (!form->edns)
+        return false;
+    if (form->stream && !form->without_options) /* a datagram has no options */
+        form->without_options = true;
+    else
+        form->edns = false;
+    return true;
 }
 
-/* A server from before EDNS answers a query that has an OPT record with FORMERR and none (RFC 6891 section 7). */
-static bool is_formerr_without_opt(const struct answer_info *info)
+static bool is_error(const struct answer_info *info)
 {
-    return info->rcode == RCODE_FORMERR && !info->edns.present;
+    return info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN;
+}
+
+/* Does an error mean the form of the query? (RFC 6891 section 7, and what servers do beside it.) A server that knows EDNS
+ * tells a FORMERR of its own by an OPT record, and the reason of a SERVFAIL by an Extended DNS Error. */
+static bool means_edns(const struct exchange_form *form, const struct answer_info *info)
+{
+    if (!form->edns)
+        return false;
+    switch (info->rcode) {
+    case RCODE_BADVERS: /* to version 0 */
+        return true;
+    case RCODE_FORMERR:
+        return !form->edns_known || !info->edns.present;
+    case RCODE_NOTIMP:
+    case RCODE_SERVFAIL:
+        return !form->edns_known && !info->has_ede;
+    default:
+        return false;
+    }
+}
+
+/* An error that repeats no question. On a connection the ID says what it belongs to, so it is taken as that error. */
+static enum exchange_verdict judge_bare(const struct exchange_form *form, struct exchange_answer *answer)
+{
+    uint16_t flags = answer->info.flags & (uint16_t)~MESSAGE_TC;
+    struct query_style style = {.id = answer->info.id};
+    uint8_t query[MESSAGE_QUERY_MAX];
+
+    if (!is_error(&answer->info))
+        return EXCHANGE_BROKEN;
+    if (means_edns(form, &answer->info))
+        return EXCHANGE_DISLIKES_EDNS;
+    if (!form->stream)
+        return EXCHANGE_ELSEWHERE;
+    size_t size = query_write(query, sizeof(query), form->question, &style);
+    memcpy(answer->made, query, size);
+    wire_put_u16(answer->made + MESSAGE_FLAGS_AT, flags);
+    answer->message = answer->made;
+    return answer_parse(answer->made, size, &answer->info, answer->ttl_offsets, MESSAGE_MAX_RECORDS) ? EXCHANGE_ANSWERED
+                                                                                                     : EXCHANGE_BROKEN;
+}
+
+/* A message that repeats the question. */
+static enum exchange_verdict judge_whole(const struct exchange_form *form, const uint8_t *message, size_t size,
+                                         struct exchange_answer *answer)
+{
+    enum exchange_verdict incomplete = form->stream ? EXCHANGE_ELSEWHERE : EXCHANGE_TRUNCATED;
+
+    if (!question_equal(&answer->info.question, form->question))
+        return EXCHANGE_FOREIGN;
+    if ((answer->info.flags & MESSAGE_TC) != 0)
+        return incomplete; /* what stands behind is not looked at (RFC 2181 section 9); over TCP there is no more */
+    if (!answer_parse(message, size, &answer->info, answer->ttl_offsets, MESSAGE_MAX_RECORDS))
+        return incomplete;
+    return means_edns(form, &answer->info) ? EXCHANGE_DISLIKES_EDNS : EXCHANGE_ANSWERED;
 }
 
 enum exchange_verdict exchange_judge(const struct exchange_form *form, const uint8_t *message, size_t size,
                                      struct exchange_answer *answer)
 {
-    if (form->edns && is_bare_formerr(message, size))
-        return EXCHANGE_DISLIKES_EDNS;
-    if (!answer_parse(message, size, &answer->info, answer->ttl_offsets, MESSAGE_MAX_RECORDS))
-        return EXCHANGE_BROKEN;
-    if (!question_equal(&answer->info.question, form->question))
-        return EXCHANGE_FOREIGN;
-    if ((answer->info.flags & MESSAGE_TC) != 0 && !form->stream)
-        return EXCHANGE_TRUNCATED;
-    if (form->edns && is_formerr_without_opt(&answer->info))
-        return EXCHANGE_DISLIKES_EDNS;
-    return EXCHANGE_ANSWERED;
+    answer->message = message;
+    switch (answer_parse_head(message, size, &answer->info)) {
+    case ANSWER_HEAD_ALONE:
+        return judge_bare(form, answer);
+    case ANSWER_HEAD_WHOLE:
+        return judge_whole(form, message, size, answer);
+    case ANSWER_HEAD_BROKEN:
+        break;
+    }
+    return EXCHANGE_BROKEN;
+}
+
+static void count(struct exchange *exchange, enum exchange_verdict verdict)
+{
+    struct metrics *metrics = exchange->exchanges->metrics;
+    const struct answer_info *info = &exchange->exchanges->answer.info;
+
+    if (verdict == EXCHANGE_FOREIGN)
+        metric_inc(metrics, upstream_mismatched_total);
+    else if (verdict == EXCHANGE_BROKEN || (verdict == EXCHANGE_ELSEWHERE && exchange->form.stream))
+        metric_inc(metrics, upstream_broken_total);
+    else if (verdict == EXCHANGE_TRUNCATED && (info->flags & MESSAGE_TC) == 0)
+        metric_inc(metrics, upstream_broken_total);
+    else if (verdict == EXCHANGE_ANSWERED && info->octets_behind > 0)
+        metric_inc(metrics, upstream_octets_behind_total);
 }
 
 bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t size)
 {
-    struct metrics *metrics = exchange->exchanges->metrics;
     enum exchange_verdict verdict = exchange_judge(&exchange->form, message, size, &exchange->exchanges->answer);
 
-    switch (verdict) {
-    case EXCHANGE_BROKEN:
-        metric_inc(metrics, upstream_broken_total);
+    count(exchange, verdict);
+    if (verdict == EXCHANGE_FOREIGN || verdict == EXCHANGE_BROKEN)
         return false;
-    case EXCHANGE_FOREIGN:
-        metric_inc(metrics, upstream_mismatched_total);
-        return false;
-    case EXCHANGE_ANSWERED:
-    case EXCHANGE_TRUNCATED:
-    case EXCHANGE_DISLIKES_EDNS:
-        break;
-    }
-    exchange->events->answered(exchange, verdict, message);
+    exchange->events->answered(exchange, verdict);
     return true;
 }
 

@@ -85,7 +85,12 @@ static bool is_at(const struct flight *flight, const struct address *address)
 
 static struct address *choose(const struct flight *flight)
 {
-    return group_choose(flight->group, flight->exchanges, FLIGHT_EXCHANGES, flight->asks == 0);
+    struct group_question question = {.exchanges = flight->exchanges,
+                                      .count = FLIGHT_EXCHANGES,
+                                      .unable = flight->unable,
+                                      .first = flight->asks == 0};
+
+    return group_choose(flight->group, &question);
 }
 
 static struct metrics *metrics_of(const struct flight *flight)
@@ -93,15 +98,38 @@ static struct metrics *metrics_of(const struct flight *flight)
     return flight->flights->exchanges->metrics;
 }
 
-/* Asks with this exchange, which is free. False: the network refuses at once. */
+/* The exchange of this flight that is out at the address without an answer, or NULL. */
+static const struct exchange *unanswered_at(const struct flight *flight, const struct address *address)
+{
+    for (int i = 0; i < FLIGHT_EXCHANGES; i++) {
+        const struct exchange *exchange = &flight->exchanges[i];
+
+        if (exchange->address == address &&
+            (exchange->state == EXCHANGE_STREAM || exchange->state == EXCHANGE_DATAGRAM))
+            return exchange;
+    }
+    return NULL;
+}
+
+/* How the question is put to the address. One that is silent, and was never seen to answer a query with EDNS, may be silent
+ * because of it. Returns whether the form is plainer than the last. */
+static bool make_form(const struct flight *flight, const struct address *address, struct exchange_form *form)
+{
+    const struct exchange *silent = unanswered_at(flight, address);
+
+    *form = (struct exchange_form){.question = &flight->key.question,
+                                   .dnssec_ok = flight->key.dnssec_ok,
+                                   .checking_disabled = flight->key.checking_disabled,
+                                   .edns = true};
+    address_complete_form(address, form, flight->over_tcp);
+    return silent != NULL && silent->form.stream == form->stream && !form->edns_known && exchange_make_plainer(form);
+}
+
+/* Asks with this exchange, which is free and has its form. False: the network refuses at once. */
 static bool ask_with(struct flight *flight, struct exchange *exchange, struct address *address)
 {
     exchange->events = &events;
     exchange->owner = flight;
-    exchange->form = (struct exchange_form){.question = &flight->key.question,
-                                            .dnssec_ok = flight->key.dnssec_ok,
-                                            .checking_disabled = flight->key.checking_disabled,
-                                            .edns = !flight->without_edns};
     return address_ask(address, exchange, flight->over_tcp);
 }
 
@@ -119,6 +147,7 @@ static bool ask_at(struct flight *flight, struct address *address, bool hedge)
     if (exchange == NULL)
         return false;
     exchange->hedge = hedge;
+    exchange->plainer = make_form(flight, address, &exchange->form);
     if (ask_with(flight, exchange, address))
         return true;
     if (!hedge)
@@ -298,7 +327,7 @@ void flight_fall_back(struct flight *flight)
     flight->group = flight->group->fallback;
     flight->fell_back = true;
     flight->tries = 0;
-    flight->without_edns = false;
+    flight->unable = 0;
     flight->over_tcp = false;
     flight->failed_rcode = 0;
     metric_inc(metrics_of(flight), fallback_queries_total);
@@ -340,37 +369,78 @@ static void on_refused(struct exchange *exchange)
         flight_fail(flight, EDE_NETWORK_ERROR);
 }
 
-/* Asks the same address again in another form. */
-static void ask_same(struct flight *flight, struct exchange *exchange)
+/* Asks the same address again, in this form. */
+static void ask_same(struct flight *flight, struct exchange *exchange, const struct exchange_form *form, bool plainer)
 {
     struct address *address = exchange->address;
 
     address_forget(exchange);
     if (!exchange->hedge)
         flight->tries--;
+    exchange->form = *form;
+    exchange->plainer = plainer;
     if (flight->asks >= FLIGHT_ASKS || !ask_with(flight, exchange, address))
         retry(flight);
 }
 
-/* The server could not or would not: somebody else may, who has the question already or is asked now. */
-static bool ask_other_server(struct flight *flight, struct exchange *exchange, const struct answer_info *info)
+static void ask_over_tcp(struct flight *flight, struct exchange *exchange)
 {
-    bool failed = info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN;
+    struct exchange_form form;
 
-    if (!failed || flight->failed_rcode != 0 || flight->group->address_count < 2)
-        return false;
-    for (size_t i = 0; i < flight->group->address_count; i++) {
-        struct address *other = &flight->group->addresses[i];
+    flight->over_tcp = true;
+    address_forget(exchange); /* it is no silent one */
+    make_form(flight, exchange->address, &form);
+    ask_same(flight, exchange, &form, false);
+}
 
-        if (other == exchange->address || !address_is_good(other))
+static void ask_plainer(struct flight *flight, struct exchange *exchange)
+{
+    struct exchange_form form = exchange->form;
+
+    metric_inc(metrics_of(flight), upstream_plainer_total);
+    exchange_make_plainer(&form);
+    ask_same(flight, exchange, &form, true);
+}
+
+/* The server could not or would not: somebody else may, who has the question already or is asked now. True: the exchange is
+ * over. */
+static bool ask_other_server(struct flight *flight, struct exchange *exchange)
+{
+    struct group *group = flight->group;
+
+    flight->unable |= UINT32_C(1) << (exchange->address - group->addresses);
+    for (size_t i = 0; i < group->address_count; i++) {
+        struct address *other = &group->addresses[i];
+
+        if ((flight->unable >> i & 1) != 0 || !address_is_good(other))
             continue;
-        flight->failed_rcode = info->rcode;
         if (is_at(flight, other) || ask(flight)) {
             address_forget(exchange);
             return true;
         }
     }
     return false;
+}
+
+/* What came is an answer that says no more than that this server cannot give one, or none that can be passed on. */
+static void ask_elsewhere(struct flight *flight, struct exchange *exchange)
+{
+    if (ask_other_server(flight, exchange))
+        return;
+    if (!exchange->form.stream) {
+        ask_over_tcp(flight, exchange);
+        return;
+    }
+    address_forget(exchange);
+    if (!is_out(flight))
+        flight_fail(flight, EDE_NETWORK_ERROR);
+}
+
+/* Is the answer a failure that another server may not have? One other is asked. */
+static bool is_failure(const struct flight *flight, const struct answer_info *info)
+{
+    return info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN && flight->failed_rcode == 0 &&
+           flight->group->address_count > 1;
 }
 
 /* What an answer says of those who were asked the same and did not answer. */
@@ -388,26 +458,18 @@ static void judge_others(struct flight *flight, const struct exchange *winner)
     }
 }
 
-/* What the answer says of the server and EDNS. */
-static void note_edns(struct address *address, const struct flight *flight, const struct answer_info *info)
-{
-    if (info->edns.present)
-        address->edns_seen = true;
-    else if (flight->without_edns && info->rcode != RCODE_FORMERR && !address->edns_seen)
-        address->without_edns = true;
-}
-
-static void take_answer(struct flight *flight, struct exchange *exchange, const uint8_t *message)
+static void take_answer(struct flight *flight, struct exchange *exchange)
 {
     struct flights *flights = flight->flights;
     const struct exchange_answer *answer = &flights->exchanges->answer;
 
-    note_edns(exchange->address, flight, &answer->info);
-    if (ask_other_server(flight, exchange, &answer->info))
+    if (is_failure(flight, &answer->info) && ask_other_server(flight, exchange)) {
+        flight->failed_rcode = answer->info.rcode;
         return;
+    }
     judge_others(flight, exchange);
     flight->server = exchange->address;
-    flights->events->answered(flights->owner, flight, message, &answer->info, answer->ttl_offsets);
+    flights->events->answered(flights->owner, flight, answer->message, &answer->info, answer->ttl_offsets);
     flight_abandon(flight);
 }
 
@@ -419,26 +481,40 @@ static void take_keepalive(const struct exchange *exchange)
         stream_take_keepalive(exchange->stream, edns->keepalive);
 }
 
-static void on_answered(struct exchange *exchange, enum exchange_verdict verdict, const uint8_t *message)
+/* Is something that was asked at the same address before still without an answer? */
+static bool has_silent_twin(const struct flight *flight, const struct exchange *exchange)
+{
+    for (int i = 0; i < FLIGHT_EXCHANGES; i++) {
+        const struct exchange *other = &flight->exchanges[i];
+
+        if (other != exchange && other->address == exchange->address && other->state == exchange->state)
+            return true;
+    }
+    return false;
+}
+
+static void on_answered(struct exchange *exchange, enum exchange_verdict verdict)
 {
     struct flight *flight = exchange->owner;
     struct metrics *metrics = metrics_of(flight);
 
     metric_inc(metrics, upstream_answers_total);
     address_answered(exchange);
+    address_note_edns(exchange, verdict, has_silent_twin(flight, exchange));
     switch (verdict) {
     case EXCHANGE_TRUNCATED:
         metric_inc(metrics, upstream_truncated_total);
-        flight->over_tcp = true;
-        ask_same(flight, exchange);
+        ask_over_tcp(flight, exchange);
         break;
     case EXCHANGE_DISLIKES_EDNS:
-        flight->without_edns = true;
-        ask_same(flight, exchange);
+        ask_plainer(flight, exchange);
+        break;
+    case EXCHANGE_ELSEWHERE:
+        ask_elsewhere(flight, exchange);
         break;
     default:
         take_keepalive(exchange);
-        take_answer(flight, exchange, message);
+        take_answer(flight, exchange);
     }
 }
 

@@ -20,8 +20,11 @@
 enum {
     RANK_NO_STREAM = 1, /* it has no connection yet */
     RANK_FAILED = 2,
-    RANK_ASKED = 4 /* it has the question already */
+    RANK_ASKED = 4, /* it has the question already */
+    RANK_UNABLE = 8 /* it said that it cannot answer it */
 };
+
+_Static_assert(CONFIG_ADDRESSES <= 32, "each address has a bit in struct group_question");
 
 static bool is_dead(const struct group *group)
 {
@@ -86,7 +89,7 @@ static bool needs_stream(const struct address *address)
             reachability_state(&address->peer.reachability) != IDENTITY_VALID);
 }
 
-static struct candidate candidate_of(const struct address *address, bool asked)
+static struct candidate candidate_of(const struct address *address, bool asked, bool unable)
 {
     struct candidate candidate = {.expected_us = latency_expected_us(&address->latency),
                                   .outstanding = address_outstanding(address)};
@@ -97,6 +100,8 @@ static struct candidate candidate_of(const struct address *address, bool asked)
     }
     if (asked)
         candidate.rank += RANK_ASKED;
+    if (unable)
+        candidate.rank += RANK_UNABLE;
     if (!address_is_good(address))
         candidate.rank += RANK_FAILED;
     if (needs_stream(address))
@@ -115,7 +120,7 @@ static struct address *explore(struct group *group, const struct candidate *cand
     return candidates[which].rank == 0 ? &group->addresses[which] : NULL;
 }
 
-struct address *group_choose(struct group *group, const struct exchange *exchanges, size_t count, bool first)
+struct address *group_choose(struct group *group, const struct group_question *question)
 {
     enum policy policy = group->config->policy;
     struct candidate candidates[CONFIG_ADDRESSES];
@@ -123,11 +128,13 @@ struct address *group_choose(struct group *group, const struct exchange *exchang
     size_t which;
 
     for (size_t i = 0; i < group->address_count; i++)
-        candidates[i] = candidate_of(&group->addresses[i], exchange_is_at(exchanges, count, &group->addresses[i]));
+        candidates[i] = candidate_of(&group->addresses[i],
+                                     exchange_is_at(question->exchanges, question->count, &group->addresses[i]),
+                                     (question->unable >> i & 1) != 0);
     which = selection_make(policy, candidates, group->address_count, group->turn);
     if (which == SELECTION_NONE)
         return NULL;
-    if (policy == POLICY_FASTEST && group->address_count > 1 && first && random_below(EXPLORE_ONE_IN) == 0)
+    if (policy == POLICY_FASTEST && group->address_count > 1 && question->first && random_below(EXPLORE_ONE_IN) == 0)
         explored = explore(group, candidates, which);
     return explored != NULL ? explored : &group->addresses[which];
 }

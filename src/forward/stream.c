@@ -434,8 +434,6 @@ bool stream_send(struct stream *stream, struct exchange *exchange)
         stream_flush(stream);
     if (!stream_usable(stream) || !pipeline_has_room(&stream->pipeline))
         return false;
-    exchange->form.stream = true;
-    exchange->form.padded = stream->peer->trust != NULL;
     exchange->stream = stream;
     pipeline_add(&stream->pipeline, exchange);
     mark_dirty(stream);

@@ -1,6 +1,7 @@
 #include "nodedot/node/status_json.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/forward/dialect.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -227,6 +228,7 @@ static void put_address(struct json *j, uint32_t index, uint32_t pin_count)
     else
         put_null(j, "rtt_seconds");
     put_number(j, "connections", atomic_load(&row->connections));
+    put_text(j, "edns", dialect_describe(row, clock_ms()), CONFIG_NAME); /* the form that it takes */
     put_counted(j, row, metrics_find_row(j->other, row, index));
     close_member(j, '}');
 }

@@ -200,14 +200,3 @@ def test_an_extended_rcode_is_shown_with_edns_and_is_a_failure_without(nodedot):
         before = nodedot.counter(f"answers_{counted}_total")
         assert nodedot.ask(name, edns=edns).rcode() == rcode
         assert nodedot.counter(f"answers_{counted}_total") == before + 1
-
-
-def test_an_upstream_that_knows_no_edns_is_asked_without_once_and_remembered(nodedot):
-    def behave(q):
-        return behaviours.failure(wire.FORMERR, edns=False)(q) if q.has_edns else behaviours.proper()(q)
-
-    nodedot.upstream.default = behave
-    for number in range(5):
-        assert client.addresses(nodedot.ask(f"old{number}.test", edns=True)) == [wire.address_of(f"old{number}.test")]
-    assert len(nodedot.upstream.asked("old0.test")) == 2
-    assert len(nodedot.upstream.asked("old4.test")) == 1

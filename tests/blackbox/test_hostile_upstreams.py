@@ -6,7 +6,7 @@
 | two questions, a query, another opcode; the true one taken | a_plain_answer_that_does_not_match_is_dropped_and_...                 |
 | from another address; unasked; twice; after the deadline   | test_forwarding: a_plain_answer_from_another_address_is_not_believed, |
 |                                                            | unasked_messages_..., the_same_answer_twice_..., an_answer_after_...  |
-| cut at every place, counts too large, junk behind, empty   | test_forwarding: a_broken_answer_is_never_passed_on, also over UDP;   |
+| cut at every place, counts too large, empty                | test_forwarding: a_broken_answer_is_never_passed_on, also over UDP;   |
 |                                                            | unit: test_message, fuzz_answer                                       |
 | zero-length frames; a frame without end; no TLS            | test_forwarding: zero_length_frames_..., a_frame_that_never_ends_..., |
 |                                                            | junk_on_the_connection_..., junk_that_is_no_tls_...                   |

@@ -31,8 +31,10 @@ static struct {
 
 static void on_ready(struct stream *s)
 {
-    for (unsigned i = 0; i < peer.queries; i++)
+    for (unsigned i = 0; i < peer.queries; i++) {
+        queries[i].form.stream = true;
         check(stream_send(s, &queries[i]));
+    }
     stream_flush(s);
 }
 

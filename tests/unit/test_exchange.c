@@ -45,11 +45,16 @@ static void an_answer_to_the_question_is_an_answer_whatever_its_rcode(void **sta
     struct exchange_form form = {.question = &question, .edns = true};
 
     (void)state;
-    for (uint16_t rcode = RCODE_NOERROR; rcode <= RCODE_REFUSED; rcode++)
+    for (uint16_t rcode = RCODE_NOERROR; rcode <= RCODE_REFUSED; rcode++) {
+        form.edns_known = true;
         assert_int_equal(verdict_on(&form, rcode, true), EXCHANGE_ANSWERED);
+        form.edns = false;
+        assert_int_equal(verdict_on(&form, rcode, false), EXCHANGE_ANSWERED);
+        form.edns = true;
+    }
 }
 
-static void tc_in_a_datagram_asks_for_tcp(void **state)
+static void tc_in_a_datagram_asks_for_tcp_and_over_tcp_for_another_server(void **state)
 {
     struct question question = question_of("example.com", TYPE_A);
     struct exchange_form form = {.question = &question, .edns = true};
@@ -57,7 +62,73 @@ static void tc_in_a_datagram_asks_for_tcp(void **state)
     (void)state;
     assert_int_equal(verdict_on(&form, MESSAGE_TC, true), EXCHANGE_TRUNCATED);
     form.stream = true;
-    assert_int_not_equal(verdict_on(&form, MESSAGE_TC, true), EXCHANGE_TRUNCATED);
+    assert_int_equal(verdict_on(&form, MESSAGE_TC, true), EXCHANGE_ELSEWHERE);
+}
+
+static void a_message_that_is_cut_anywhere_behind_its_question_is_truncated(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form form = {.question = &question, .edns = true};
+    uint8_t message[MESSAGE_QUERY_MAX];
+    size_t whole = answer_to(&form, 0, true, message);
+    size_t head = answer_to(&form, 0, false, message + whole);
+
+    (void)state;
+    for (int tc = 0; tc <= 1; tc++) {
+        wire_put_u16(message + MESSAGE_FLAGS_AT, (uint16_t)(MESSAGE_QR | (tc ? MESSAGE_TC : 0)));
+        for (size_t size = head; size < whole; size++) {
+            form.stream = false;
+            assert_int_equal(exchange_judge(&form, message, size, &answer), EXCHANGE_TRUNCATED);
+            form.stream = true;
+            assert_int_equal(exchange_judge(&form, message, size, &answer), EXCHANGE_ELSEWHERE);
+        }
+        for (size_t size = 0; size < head; size++)
+            assert_int_equal(exchange_judge(&form, message, size, &answer), EXCHANGE_BROKEN);
+    }
+}
+
+static void octets_behind_a_message_are_no_part_of_it(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form form = {.question = &question, .edns = true};
+    uint8_t message[MESSAGE_QUERY_MAX + 24] = {0};
+    size_t size = answer_to(&form, 0, true, message);
+
+    (void)state;
+    memset(message + size, 0, 24);
+    assert_int_equal(exchange_judge(&form, message, size + 24, &answer), EXCHANGE_ANSWERED);
+    assert_int_equal(answer.info.octets_behind, 24);
+}
+
+/* The verdict on a message of nothing but a header with this RCODE. */
+static enum exchange_verdict verdict_on_bare(const struct exchange_form *form, uint16_t rcode)
+{
+    static uint8_t header[MESSAGE_HEADER] = {ID >> 8, ID & 0xff, 0x81};
+
+    header[3] = (uint8_t)(0x80 | rcode);
+    return exchange_judge(form, header, sizeof(header), &answer);
+}
+
+static void an_error_without_a_question_is_that_error_on_a_connection(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form form = {.question = &question, .edns = true, .edns_known = true};
+
+    (void)state;
+    assert_int_equal(verdict_on_bare(&form, RCODE_REFUSED), EXCHANGE_ELSEWHERE);
+    assert_int_equal(verdict_on_bare(&form, RCODE_SERVFAIL), EXCHANGE_ELSEWHERE);
+    form.stream = true;
+    assert_int_equal(verdict_on_bare(&form, RCODE_REFUSED), EXCHANGE_ANSWERED);
+    assert_int_equal(answer.info.rcode, RCODE_REFUSED);
+    assert_int_equal(answer.info.id, ID);
+    assert_true(question_equal(&answer.info.question, &question));
+    assert_int_equal(answer.info.size_without_opt, MESSAGE_HEADER + question.qname.length + 4);
+    assert_int_equal(wire_get_u16(answer.message), ID);
+    for (int stream = 0; stream <= 1; stream++) {
+        form.stream = stream;
+        assert_int_equal(verdict_on_bare(&form, RCODE_NOERROR), EXCHANGE_BROKEN);
+        assert_int_equal(verdict_on_bare(&form, RCODE_NXDOMAIN), EXCHANGE_BROKEN);
+    }
 }
 
 static void another_question_is_foreign(void **state)
@@ -74,17 +145,65 @@ static void another_question_is_foreign(void **state)
     assert_int_equal(exchange_judge(&form, message, size, &answer), EXCHANGE_FOREIGN);
 }
 
-static void formerr_without_opt_means_that_the_server_does_not_know_edns(void **state)
+static void an_error_of_a_server_that_never_answered_edns_well_may_mean_edns(void **state)
 {
+    static const uint16_t suspect[] = {RCODE_FORMERR, RCODE_NOTIMP, RCODE_SERVFAIL};
     struct question question = question_of("example.com", TYPE_A);
     struct exchange_form form = {.question = &question, .edns = true};
-    uint8_t header[MESSAGE_HEADER] = {ID >> 8, ID & 0xff, 0x81, 0x80 | RCODE_FORMERR};
 
     (void)state;
-    assert_int_equal(verdict_on(&form, RCODE_FORMERR, false), EXCHANGE_DISLIKES_EDNS);
-    assert_int_equal(exchange_judge(&form, header, sizeof(header), &answer), EXCHANGE_DISLIKES_EDNS);
+    for (size_t i = 0; i < 3; i++) {
+        for (int opt = 0; opt <= 1; opt++)
+            assert_int_equal(verdict_on(&form, suspect[i], opt), EXCHANGE_DISLIKES_EDNS);
+        assert_int_equal(verdict_on_bare(&form, suspect[i]), EXCHANGE_DISLIKES_EDNS);
+    }
+    assert_int_equal(verdict_on(&form, RCODE_REFUSED, false), EXCHANGE_ANSWERED);
     form.edns = false;
-    assert_int_equal(verdict_on(&form, RCODE_FORMERR, false), EXCHANGE_ANSWERED);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(verdict_on(&form, suspect[i], false), EXCHANGE_ANSWERED);
+}
+
+static void a_server_that_knows_edns_is_believed_but_for_a_formerr_without_opt(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form form = {.question = &question, .edns = true, .edns_known = true};
+
+    (void)state;
+    assert_int_equal(verdict_on(&form, RCODE_SERVFAIL, false), EXCHANGE_ANSWERED);
+    assert_int_equal(verdict_on(&form, RCODE_NOTIMP, false), EXCHANGE_ANSWERED);
+    assert_int_equal(verdict_on(&form, RCODE_FORMERR, true), EXCHANGE_ANSWERED);
+    assert_int_equal(verdict_on(&form, RCODE_FORMERR, false), EXCHANGE_DISLIKES_EDNS);
+}
+
+static void badvers_to_version_0_is_dislike(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form form = {.question = &question, .edns = true, .edns_known = true};
+    uint8_t message[MESSAGE_QUERY_MAX];
+    size_t size = answer_to(&form, 0, true, message);
+
+    (void)state;
+    message[size - 6] = RCODE_BADVERS >> 4; /* in the TTL of the OPT record, which is the last */
+    assert_int_equal(exchange_judge(&form, message, size, &answer), EXCHANGE_DISLIKES_EDNS);
+}
+
+static void options_go_first_then_edns(void **state)
+{
+    struct question question = question_of("example.com", TYPE_A);
+    struct exchange_form datagram = {.question = &question, .edns = true};
+    struct exchange_form tls = {.question = &question, .edns = true, .stream = true, .padded = true};
+    uint8_t message[MESSAGE_QUERY_MAX];
+
+    (void)state;
+    assert_true(exchange_make_plainer(&datagram));
+    assert_false(datagram.edns);
+    assert_false(exchange_make_plainer(&datagram));
+    assert_true(exchange_make_plainer(&tls));
+    assert_true(tls.edns && tls.without_options);
+    assert_int_equal(exchange_write(&tls, ID, message, sizeof(message)) % EDNS_PADDING_BLOCK, 0);
+    assert_true(exchange_make_plainer(&tls));
+    assert_false(tls.edns);
+    assert_false(exchange_make_plainer(&tls));
 }
 
 static void what_is_no_answer_is_broken(void **state)
@@ -158,9 +277,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_to_the_question_is_an_answer_whatever_its_rcode),
-        cmocka_unit_test(tc_in_a_datagram_asks_for_tcp),
+        cmocka_unit_test(tc_in_a_datagram_asks_for_tcp_and_over_tcp_for_another_server),
+        cmocka_unit_test(a_message_that_is_cut_anywhere_behind_its_question_is_truncated),
+        cmocka_unit_test(octets_behind_a_message_are_no_part_of_it),
+        cmocka_unit_test(an_error_without_a_question_is_that_error_on_a_connection),
         cmocka_unit_test(another_question_is_foreign),
-        cmocka_unit_test(formerr_without_opt_means_that_the_server_does_not_know_edns),
+        cmocka_unit_test(an_error_of_a_server_that_never_answered_edns_well_may_mean_edns),
+        cmocka_unit_test(a_server_that_knows_edns_is_believed_but_for_a_formerr_without_opt),
+        cmocka_unit_test(badvers_to_version_0_is_dislike),
+        cmocka_unit_test(options_go_first_then_edns),
         cmocka_unit_test(what_is_no_answer_is_broken),
         cmocka_unit_test(exchanges_stand_in_the_order_in_which_they_came),
         cmocka_unit_test(an_exchange_is_taken_out_wherever_it_stands),

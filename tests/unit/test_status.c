@@ -144,7 +144,8 @@ static void what_is_known_is_shown(void **state)
     atomic_store(&page->slots[1].addresses[1].queries, 45); /* by the generation before */
     atomic_store(&page->slots[0].addresses[0].queries, 25);
     print(true, false, false);
-    assert_true(has("\"pins_matched\":[2],\"rtt_seconds\":0.012345,\"connections\":0,\"queries\":75,"));
+    assert_true(
+        has("\"pins_matched\":[2],\"rtt_seconds\":0.012345,\"connections\":0,\"edns\":\"full\",\"queries\":75,"));
     print(false, false, false);
     assert_true(has("2100-01-01"));
     assert_true(has("1 of 2"));

@@ -132,6 +132,7 @@ struct answer_info {
     bool has_ede;
     uint16_t ede_code;         /* first Extended DNS Error of the upstream */
     size_t size_without_opt;   /* octets up to the OPT record; what stands behind an OPT is left out, see below */
+    size_t octets_behind;      /* octets behind the last record, which say nothing */
     uint16_t additional_count; /* ARCOUNT after that */
     bool negative;    /* NXDOMAIN, or NOERROR without a record of the type asked for at the CNAME chain's end */
     bool has_soa;     /* in AUTHORITY: without one a negative answer is not cached (RFC 2308 section 5) */
@@ -141,10 +142,21 @@ struct answer_info {
     uint16_t ttl_count; /* positions in ttl_offsets; UINT16_MAX: more than fit, so the answer must not be cached */
 };
 
+/* What the beginning of an upstream's message is. */
+enum answer_head {
+    ANSWER_HEAD_BROKEN, /* no answer: shorter than a header, without QR, of another opcode, or no readable question */
+    ANSWER_HEAD_ALONE,  /* an answer that repeats no question (QDCOUNT 0) */
+    ANSWER_HEAD_WHOLE   /* an answer that repeats one question */
+};
+
+/* Reads header and question alone, and looks at nothing behind them: the rest of a truncated answer may end anywhere.
+ * Fills id, flags, question and the lower four bits of rcode, as far as they could be read. */
+enum answer_head answer_parse_head(const uint8_t *message, size_t size, struct answer_info *out);
+
 /* Parses the whole of an upstream's answer: header, one question, every record's frame, names and compression inside
- * the well-known types, an A of 4 octets and an AAAA of 16. Broken are also: octets behind the last record, a record of
- * another class than the question's, a meta type (OPT outside ADDITIONAL, two OPTs, an OPT with a name, a TSIG that is
- * not last), and names that lead through more than NAME_STEPS_MAX labels and pointers.
+ * the well-known types, an A of 4 octets and an AAAA of 16. Broken are also: a record of another class than the question's, a meta type (OPT outside ADDITIONAL, two OPTs, an OPT with a name, a TSIG that is
+ * not last), and names that lead through more than NAME_STEPS_MAX labels and pointers. Octets behind the last record
+ * are counted and left out, as other resolvers do: some servers send a whole buffer.
  * The time taken is linear in size. Fills ttl_offsets (capacity entries) with each TTL's distance from the message's
  * start, OPT left out. False for a message that is broken in any way, without QR, with another opcode, or whose QDCOUNT
  * is not 1.

@@ -10,6 +10,7 @@
 #define NODEDOT_FORWARD_ADDRESS_H
 
 #include "nodedot/config/config.h"
+#include "nodedot/forward/dialect.h"
 #include "nodedot/forward/exchange.h"
 #include "nodedot/forward/health.h"
 #include "nodedot/forward/latency.h"
@@ -48,10 +49,9 @@ struct address {
     struct exchange probe;        /* shows whether it answers */
     struct health health;
     struct latency latency;
+    struct dialect dialect;
     ev_timer timer;     /* next connect or probe */
     unsigned datagrams; /* exchanges that are out, each in a datagram */
-    bool edns_seen;     /* it knows EDNS, so FORMERR means something else */
-    bool without_edns;  /* it answered FORMERR to OPT */
     bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
     bool move_asked;    /* it is stalled: what only it was asked is asked elsewhere when the loop settles */
 };
@@ -86,6 +86,9 @@ void address_open_stream(struct address *address);
  * network refuses a datagram at once; nothing is out then. */
 bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp);
 
+/* How would an exchange be put here now? Completes form. */
+void address_complete_form(const struct address *address, struct exchange_form *form, bool over_tcp);
+
 /* Ends one exchange, whatever its state; an answer to it will be dropped. */
 void address_forget(struct exchange *exchange);
 
@@ -97,6 +100,9 @@ void address_failed(struct address *address, const char *reason);
 
 /* A valid answer came to the exchange. */
 void address_answered(struct exchange *exchange);
+
+/* What the answer to the exchange says of the server and EDNS. silent: see dialect_answered(). */
+void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent);
 
 /* Another address answered within took_us what the exchange, still unanswered, asks here. */
 void address_outrun(const struct exchange *exchange, uint64_t took_us);

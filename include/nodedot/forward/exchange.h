@@ -34,21 +34,26 @@ struct exchange_form {
     bool stream; /* over TCP or TLS: asks for a keepalive time-out (RFC 7828) */
     bool padded; /* over TLS: padded to EDNS_PADDING_BLOCK octets (RFC 8467) */
     bool edns;
+    bool without_options; /* no EDNS option but padding: the server dislikes options */
+    bool edns_known;      /* the server has answered queries of this form, so NOTIMP and SERVFAIL mean what they say */
 };
 
 /* What a message with the right ID is. */
 enum exchange_verdict {
     EXCHANGE_ANSWERED,
-    EXCHANGE_TRUNCATED,     /* a datagram with TC: ask over TCP */
-    EXCHANGE_DISLIKES_EDNS, /* the server does not know EDNS: ask without */
+    EXCHANGE_TRUNCATED,     /* a datagram that is cut, with TC or without: ask over TCP */
+    EXCHANGE_DISLIKES_EDNS, /* the server dislikes the options or all of EDNS: ask as exchange_make_plainer() says */
+    EXCHANGE_ELSEWHERE,     /* the server cannot give the answer this way: ask another one; a datagram: or over TCP */
     EXCHANGE_FOREIGN,       /* the answer to another question */
     EXCHANGE_BROKEN         /* not an answer at all */
 };
 
 /* A parsed answer. */
 struct exchange_answer {
+    const uint8_t *message; /* what info describes: the message that came, or made */
     struct answer_info info;
-    uint16_t ttl_offsets[MESSAGE_MAX_RECORDS]; /* see answer_parse() */
+    uint16_t ttl_offsets[MESSAGE_MAX_RECORDS];          /* see answer_parse() */
+    uint8_t made[MESSAGE_HEADER + QUESTION_MAX_OCTETS]; /* an error that came without its question, with it */
 };
 
 /* Writes the query without a length prefix. Returns its size, 0 when capacity is below MESSAGE_QUERY_MAX. */
@@ -57,8 +62,13 @@ size_t exchange_write(const struct exchange_form *form, uint16_t id, uint8_t *ou
 /* Octets of padding that exchange_write() adds. */
 size_t exchange_padding(const struct exchange_form *form);
 
-/* Judges a message whose ID has matched. answer is filled for EXCHANGE_ANSWERED and EXCHANGE_TRUNCATED; it is used as
- * scratch otherwise. */
+/* The next form in which a server that disliked this one is asked: without options, then without EDNS. False: there is
+ * none. A query over TLS keeps its padding as long as it has EDNS. */
+bool exchange_make_plainer(struct exchange_form *form);
+
+/* Judges a message whose ID has matched; exchange.c has the rules in their order. Lenient in form (what other resolvers
+ * take is taken), never in the question: only a message that repeats it, or an error without any question, is listened to.
+ * answer is filled for EXCHANGE_ANSWERED; for other verdicts but EXCHANGE_BROKEN answer->info has flags and RCODE. */
 enum exchange_verdict exchange_judge(const struct exchange_form *form, const uint8_t *message, size_t size,
                                      struct exchange_answer *answer);
 
@@ -74,9 +84,10 @@ enum exchange_state {
 struct exchange_events {
     /* It was written. */
     void (*sent)(struct exchange *exchange);
-    /* An answer came, or a message that makes the server ask for another form: any verdict but EXCHANGE_FOREIGN and
-     * EXCHANGE_BROKEN. The exchange is still out; the owner ends it. message: good until the call returns. */
-    void (*answered)(struct exchange *exchange, enum exchange_verdict verdict, const uint8_t *message);
+    /* An answer came, or a message that asks for another form or another server: any verdict but EXCHANGE_FOREIGN and
+     * EXCHANGE_BROKEN. The exchange is still out; the owner ends it. The answer is in exchanges->answer, good until the
+     * call returns. */
+    void (*answered)(struct exchange *exchange, enum exchange_verdict verdict);
     /* The network refused the datagram. The exchange is still out; the owner ends it. */
     void (*failed)(struct exchange *exchange);
 };
@@ -94,6 +105,7 @@ struct exchange {
     uint16_t id;
     enum exchange_state state;
     bool hedge;   /* asked because another one is late */
+    bool plainer; /* asked in a plainer form, because the server disliked another or was silent to it */
     bool late;    /* counted as unanswered */
     bool excused; /* EXCHANGE_LOST: its connection had answered other queries, so this one was not refused */
 };

@@ -48,7 +48,7 @@ struct flight {
     uint64_t deadline_ms;  /* when it is given up */
     uint8_t tries;         /* exchanges that were left without an answer or are out, but for a hedge */
     uint8_t asks;          /* all exchanges */
-    bool without_edns;     /* a server answered FORMERR to OPT */
+    uint32_t unable;       /* bit i: address i of the group answered that it cannot */
     bool over_tcp;         /* a plain answer was truncated */
     bool fell_back;        /* group is the fallback of the one that it was for */
     uint16_t failed_rcode; /* an upstream's own failure, kept while another address is asked */

@@ -51,10 +51,17 @@ void group_close(struct group *group);
 /* Opens the first connections, or sends the first probes. */
 void group_open(struct group *group);
 
-/* The best address for one more exchange of a question whose exchanges these are (count of them): one that has not been
- * asked, that works, that has a connection, and that the policy prefers. first: the question is asked for the first
- * time. NULL: every address has the wrong identity. */
-struct address *group_choose(struct group *group, const struct exchange *exchanges, size_t count, bool first);
+/* A question, as far as the choice of an address goes. */
+struct group_question {
+    const struct exchange *exchanges; /* count of them */
+    size_t count;
+    uint32_t unable; /* bit i: address i answered that it cannot */
+    bool first;      /* it is asked for the first time */
+};
+
+/* The best address for one more exchange of a question: one that has not been asked, that works, that has a connection,
+ * and that the policy prefers. NULL: every address has the wrong identity. */
+struct address *group_choose(struct group *group, const struct group_question *question);
 
 /* The group that is asked now: itself, or the fallback that serves. */
 struct group *group_in_use(struct group *group);

@@ -77,7 +77,7 @@ struct stream {
 /* Begins to connect. The outcome comes by the events ready() or closed(). */
 void stream_open(struct stream *stream);
 
-/* Takes a query for the next flush; sets form.stream and form.padded. False: not ready, or no slot or room free. */
+/* Takes a query for the next flush, with its form as it is. False: not ready, or no slot or room free. */
 bool stream_send(struct stream *stream, struct exchange *exchange);
 
 /* Forgets a query; its answer will be dropped. */

@@ -98,6 +98,10 @@
       "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
     M(upstream_broken_total, COUNTER, "upstream_messages_dropped_total", "cause=\"malformed\"",                       \
       "Messages from upstreams dropped: no answer to what was asked, or malformed")                                   \
+    M(upstream_octets_behind_total, COUNTER, "upstream_octets_behind_total", "",                                      \
+      "Answers of upstreams with octets behind the message, which were ignored")                                      \
+    M(upstream_plainer_total, COUNTER, "upstream_plainer_total", "",                                                  \
+      "Queries asked again without EDNS options, or without EDNS, because the upstream disliked them")                \
     M(upstream_foreign_total, COUNTER, "upstream_records_dropped_total", "",                                          \
       "Records left out of upstreams' answers: they did not belong to the question")                                  \
     M(upstream_timeouts_total, COUNTER, "upstream_timeouts_total", "", "Queries given up without an upstream answer") \
@@ -162,6 +166,9 @@ struct address_status {
     _Atomic uint32_t rtt_us;       /* smoothed */
     _Atomic uint32_t silent;       /* 1: it failed, and has answered nobody since */
     _Atomic uint64_t connections;  /* ready now */
+    _Atomic uint64_t
+        dislikes_options_ms;           /* clock_ms() when it was found to answer only without EDNS options; 0: never */
+    _Atomic uint64_t dislikes_edns_ms; /* the same, without EDNS */
     /* counted, from here on */
     _Atomic uint64_t queries, answers, failures;
     _Atomic uint64_t timeouts; /* askings that were still without an answer when the flight asked again or ended */

@@ -128,7 +128,6 @@ def broken_messages():
         "name_too_long": with_owner((b"\x3f" + b"a" * 63) * 4 + b"\0"),
         "rdlength_past_the_end": lambda q: good(q)[:-6] + b"\xff\xff" + a,
         "count_too_large": lambda q: good(q)[:6] + b"\0\x09" + good(q)[8:],
-        "junk_behind": lambda q: good(q) + b"junk",
     }
 
 
