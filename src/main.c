@@ -56,6 +56,7 @@
  *  forward/stream.c         the life of one connection, over TLS or bare TCP
  *  forward/reachability.c   what all threads know of an address
  *  forward/tickets.c        TLS sessions to resume
+ *  forward/relay.c          asks over another thread's connection
  *  forward/pipeline.c       which answer on a connection belongs to which query
  *  forward/datagram.c       one query in one datagram
  *  forward/exchange.c       one query on the wire, written and its answer judged

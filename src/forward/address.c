@@ -1,7 +1,9 @@
 #include "nodedot/forward/address.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/base/random.h"
 #include "nodedot/forward/datagram.h"
+#include "nodedot/forward/relay.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -10,6 +12,14 @@
 #define KEEP_WARM_MS 60000
 /* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
 #define STREAM_BUSY 128
+/* Where an upstream allows fewer connections than there are threads, the threads without one try again this often, a
+ * quarter of it jitter: the connections of the others may have ended for good. */
+#define CAPPED_RETRY_MS 30000
+/* Failures to connect in a row, while other threads are connected, after which it is taken for such a limit. */
+#define CAPPED_FAILURES 3
+/* A connection that is being made for longer is not waited for where another thread has one: a few round trips across an
+ * ocean. */
+#define RELAY_AFTER_MS 250
 
 struct stream *address_stream(const struct address *address)
 {
@@ -81,6 +91,17 @@ bool address_is_good(const struct address *address)
     return address->health.failures == 0 && reachability_state(&address->peer.reachability) != IDENTITY_MISMATCH;
 }
 
+bool address_is_dead(const struct address *address, uint64_t long_ms)
+{
+    const struct reachability *reachability = &address->peer.reachability;
+    uint64_t now = clock_ms();
+
+    if (reachability_state(reachability) == IDENTITY_MISMATCH)
+        return true;
+    return health_is_bad_for(&address->health, now, long_ms) && reachability_others(reachability) == 0 &&
+           !reachability_heard_by_others(reachability, address->health.answered_us / 1000, now);
+}
+
 static void set_timer(struct address *address, uint32_t ms)
 {
     struct ev_loop *loop = address->exchanges->loop;
@@ -90,19 +111,43 @@ static void set_timer(struct address *address, uint32_t ms)
     ev_timer_start(loop, &address->timer);
 }
 
-void address_failed(struct address *address, const char *reason)
+/* Does what this thread failed at say something of the address? An upstream may give a thread no connection because others
+ * have as many as it allows a client; those are asked to see whether theirs still work. */
+static bool speaks_for_all(const struct address *address, enum address_failure failure)
 {
-    struct address_status *status = address->peer.reachability.status;
+    const struct reachability *reachability = &address->peer.reachability;
+    uint64_t now = clock_ms();
+
+    if (reachability_heard_by_others(reachability, address->health.answered_us / 1000, now))
+        return false;
+    if (failure == ADDRESS_NO_ANSWER || reachability_others(reachability) == 0)
+        return true;
+    reachability_doubt(reachability, now);
+    return false;
+}
+
+static uint32_t pause_of(struct address *address, enum address_failure failure)
+{
+    address->capped = failure == ADDRESS_NO_CONNECTION && address->health.failures >= CAPPED_FAILURES &&
+                      address->exchanges->relay != NULL && reachability_others(&address->peer.reachability) != 0;
+    return address->capped ? CAPPED_RETRY_MS / 4 * 3 + random_below(CAPPED_RETRY_MS / 4)
+                           : health_pause_left_ms(&address->health, clock_ms());
+}
+
+void address_failed(struct address *address, enum address_failure failure, const char *reason)
+{
+    const struct reachability *reachability = &address->peer.reachability;
 
     if (address->exchanges->closing)
         return;
     health_failed(&address->health, clock_ms());
-    if (health_is_silent(&address->health))
-        atomic_store_explicit(&status->silent, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&status->failures, 1, memory_order_relaxed);
-    if (stream_in(address, STREAM_READY, STREAM_READY) == NULL && health_is_unreachable(&address->health))
-        reachability_unreachable(&address->peer.reachability, reason);
-    set_timer(address, health_pause_left_ms(&address->health, clock_ms()));
+    atomic_fetch_add_explicit(&reachability->status->failures, 1, memory_order_relaxed);
+    if (health_is_silent(&address->health) && speaks_for_all(address, failure)) {
+        reachability_silent(reachability);
+        if (stream_in(address, STREAM_READY, STREAM_READY) == NULL && health_is_unreachable(&address->health))
+            reachability_unreachable(reachability, reason);
+    }
+    set_timer(address, pause_of(address, failure));
     address->peers->changed(address->peers);
     address->exchanges->unsettled = true;
 }
@@ -136,27 +181,32 @@ void address_rewatch(struct address *address)
         address_watch(address);
 }
 
+void address_credit(struct exchange *exchange)
+{
+    struct address *address = exchange->address;
+    uint64_t now_us = clock_us();
+
+    if (health_answered(&address->health, now_us)) {
+        address_forget(&address->probe);
+        address_watch(address);
+    }
+    reachability_note_answer(&address->peer.reachability, now_us / 1000);
+    if (address->peers->silent)
+        address->peers->changed(address->peers);
+}
+
 void address_answered(struct exchange *exchange)
 {
     struct address *address = exchange->address;
     struct address_status *status = address->peer.reachability.status;
-    uint64_t now_us = clock_us();
-    uint64_t took_us = now_us - exchange->sent_us;
+    uint64_t took_us = clock_us() - exchange->sent_us;
 
     latency_add(&address->latency, took_us);
     atomic_store_explicit(&status->rtt_us, address->latency.smoothed_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
     histogram_add_shared(&status->duration, took_us);
-    if (atomic_load_explicit(&status->silent, memory_order_relaxed) != 0)
-        atomic_store_explicit(&status->silent, 0, memory_order_relaxed);
-    if (health_answered(&address->health, now_us)) {
-        address_forget(&address->probe);
-        address_watch(address);
-    }
-    if (reachability_state(&address->peer.reachability) != IDENTITY_VALID)
-        reachability_answered(&address->peer.reachability);
-    if (address->peers->silent)
-        address->peers->changed(address->peers);
+    if (exchange->state != EXCHANGE_RELAYED) /* which shows nothing of this thread's own connections */
+        address_credit(exchange);
 }
 
 void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent)
@@ -174,7 +224,7 @@ void address_note_edns(const struct exchange *exchange, enum exchange_verdict ve
 static void address_stalled(struct address *address)
 {
     reachability_stalled(&address->peer.reachability);
-    address_failed(address, "others answer, it does not");
+    address_failed(address, ADDRESS_NO_ANSWER, "others answer, it does not");
     address_probe(address);
     for (unsigned i = 0; i < address->stream_count; i++) {
         struct stream *stream = &address->streams[i];
@@ -214,12 +264,14 @@ void address_late(struct exchange *exchange)
     struct stream *stream = exchange->stream;
 
     address_count_timeout(exchange);
+    if (exchange->state == EXCHANGE_RELAYED) /* whoever has the connection looks at it */
+        reachability_doubt(&address->peer.reachability, clock_ms());
     if (exchange->state == EXCHANGE_DATAGRAM && address->health.answered_us < exchange->sent_us)
-        address_failed(address, "no answer");
+        address_failed(address, ADDRESS_NO_ANSWER, "no answer");
     if (exchange->state != EXCHANGE_STREAM || stream->suspect || stream->answered_us >= exchange->sent_us)
         return;
     stream->suspect = true;
-    address_failed(address, "no answer");
+    address_failed(address, ADDRESS_NO_ANSWER, "no answer");
 }
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------ */
@@ -260,12 +312,70 @@ static void wait_for_stream(struct address *address, struct exchange *exchange)
     exchange_list_push(&address->waiting, exchange);
 }
 
+bool address_ask_now(struct address *address, struct exchange *exchange)
+{
+    struct stream *stream = address_stream(address);
+
+    prepare(address, exchange, true);
+    if (stream == NULL || !stream_send(stream, exchange))
+        return false;
+    note_sent(exchange);
+    return true;
+}
+
+/* Is a connection of our own not to be had now? */
+static bool lacks_stream(const struct address *address)
+{
+    return address->health.failures > 0 || clock_ms() - address->health.tried_ms >= RELAY_AFTER_MS;
+}
+
+/* Hands the exchange to a thread that has a connection. */
+static bool send_over_relay(struct address *address, struct exchange *exchange)
+{
+    struct exchanges *exchanges = address->exchanges;
+    const struct reachability *reachability = &address->peer.reachability;
+    uint32_t others = reachability_others(reachability);
+
+    if (exchanges->relay == NULL || others == 0 || !lacks_stream(address) ||
+        reachability_state(reachability) == IDENTITY_MISMATCH ||
+        !relay_ask(exchanges->relay, exchange, address->row, others))
+        return false;
+    metric_inc(exchanges->metrics, upstream_relayed_total);
+    exchange->sent_us = clock_us();
+    exchange->late = false;
+    exchange->events->sent(exchange);
+    return true;
+}
+
+bool address_relay(struct exchange *exchange)
+{
+    struct address *address = exchange->address;
+
+    if (exchange->state != EXCHANGE_WAITING)
+        return false;
+    exchange_list_remove(&address->waiting, exchange);
+    if (send_over_relay(address, exchange))
+        return true;
+    wait_for_stream(address, exchange);
+    return false;
+}
+
+/* The threads that had connections have none any more: nothing is to be waited for. */
+static void end_cap(struct address *address)
+{
+    if (!address->capped || reachability_others(&address->peer.reachability) != 0)
+        return;
+    address->capped = false;
+    ev_timer_stop(address->exchanges->loop, &address->timer);
+}
+
 /* Writes the exchange to a connection that is ready. False: there is none. */
 static bool send_over_stream(struct address *address, struct exchange *exchange)
 {
     struct stream *stream = address_stream(address);
 
     if (stream == NULL || stream->pipeline.outstanding >= STREAM_BUSY) {
+        end_cap(address);
         address_open_stream(address);
         stream = address_stream(address); /* a failed open may have changed things */
     }
@@ -289,7 +399,7 @@ bool address_ask(struct address *address, struct exchange *exchange, bool over_t
     prepare(address, exchange, over_tcp);
     if (!exchange->form.stream)
         return send_datagram(address, exchange);
-    if (!send_over_stream(address, exchange))
+    if (!send_over_stream(address, exchange) && !send_over_relay(address, exchange))
         wait_for_stream(address, exchange);
     return true;
 }
@@ -305,6 +415,9 @@ void address_forget(struct exchange *exchange)
         break;
     case EXCHANGE_STREAM:
         stream_forget(exchange->stream, exchange);
+        break;
+    case EXCHANGE_RELAYED:
+        relay_forget(exchange);
         break;
     case EXCHANGE_DATAGRAM:
         datagram_forget(exchange);
@@ -337,7 +450,7 @@ static void probe_answered(struct exchange *exchange, enum exchange_verdict verd
 static void probe_refused(struct exchange *exchange)
 {
     address_forget(exchange);
-    address_failed(exchange->address, "the network refuses");
+    address_failed(exchange->address, ADDRESS_NO_ANSWER, "the network refuses");
 }
 
 static const struct exchange_events probe_events = {
@@ -356,7 +469,7 @@ void address_probe(struct address *address)
     if (address->health.streams)
         send_over_stream(address, probe); /* without a connection, the next one that becomes ready is probed */
     else if (!send_datagram(address, probe))
-        address_failed(address, "the network refuses");
+        address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
 }
 
 /* ---- Connections -------------------------------------------------------------------------------------------------- */
@@ -405,6 +518,10 @@ static void lose_exchanges(struct stream *stream, struct exchanges *exchanges)
     while ((exchange = pipeline_take_any(&stream->pipeline)) != NULL) {
         if (exchange->events == &probe_events)
             continue;
+        if (exchange->events->lost != NULL) {
+            exchange->events->lost(exchange);
+            continue;
+        }
         exchange->excused = stream->pipeline.answers > 0;
         exchange_list_push(&exchanges->lost, exchange);
         exchange->state = EXCHANGE_LOST;
@@ -434,7 +551,7 @@ static void on_closed(struct stream *stream, bool was_ready, const char *reason)
     /* No answer ever, and it closed on us: that is a failure, or a server that hangs up would be called again without a
      * pause. */
     if (!was_ready || (wanted && !progress))
-        address_failed(address, reason);
+        address_failed(address, ADDRESS_NO_CONNECTION, reason);
     lose_exchanges(stream, exchanges);
     if (was_ready)
         reopen(address, wanted, progress);
@@ -454,7 +571,7 @@ static void probe_failed(struct address *address)
     address_forget(&address->probe);
     if (stream != NULL) /* it took the question and stays silent */
         stream_close(stream, "probe not answered");
-    address_failed(address, "probe not answered");
+    address_failed(address, ADDRESS_NO_ANSWER, "probe not answered");
 }
 
 /* Gets a failed address a connection that a probe can be sent on. */
@@ -485,6 +602,25 @@ static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
         address_watch(address);
 }
 
+/* Another thread doubts that the address works: a probe over a connection of ours tells all. */
+static void answer_doubt(struct address *address)
+{
+    if (address_stream(address) != NULL && address->health.failures == 0 &&
+        reachability_is_doubted(&address->peer.reachability, address->health.answered_us / 1000))
+        address_probe(address);
+}
+
+/* Its proof is due, and nobody else can make it: the next connection makes a full handshake. */
+static void renew(struct address *address)
+{
+    struct stream *stream = address_stream(address);
+
+    if (stream == NULL || !reachability_must_renew(&address->peer.reachability))
+        return;
+    tickets_drop(&address->peer.tickets);
+    stream_drain(stream);
+}
+
 void address_recheck(struct address *address)
 {
     uint32_t epoch = reachability_epoch(&address->peer.reachability);
@@ -497,6 +633,8 @@ void address_recheck(struct address *address)
             stream_close(stream, "identity mismatch");
     }
     address->peers->changed(address->peers);
+    answer_doubt(address);
+    renew(address);
     if (mismatch) {
         tickets_drop(&address->peer.tickets);
         address->move_waiting = true;
@@ -512,16 +650,19 @@ bool address_init(struct address *address, size_t index, const struct address_se
     address->peers = setup->peers;
     address->config = setup->config;
     address->health.streams = upstream_uses_streams(setup->config);
-    address->peer = (struct stream_peer){
-        .exchanges = setup->exchanges,
-        .events = &stream_events,
-        .config = setup->config,
-        .endpoint = setup->config->addresses[index],
-        .trust = setup->trust,
-        .reachability = {
-            .config = setup->config, .status = setup->status, .changed = setup->changed, .context = setup->context}};
+    address->peer = (struct stream_peer){.exchanges = setup->exchanges,
+                                         .events = &stream_events,
+                                         .config = setup->config,
+                                         .endpoint = setup->config->addresses[index],
+                                         .trust = setup->trust,
+                                         .reachability = {.config = setup->config,
+                                                          .status = setup->status,
+                                                          .thread = setup->exchanges->thread,
+                                                          .changed = setup->changed,
+                                                          .context = setup->context}};
     address->probe.events = &probe_events;
     address->dialect.status = setup->status;
+    address->row = setup->row;
     ev_init(&address->timer, on_address_timer);
     address->timer.data = address;
     address->open_max = setup->open_max;

@@ -1,5 +1,7 @@
 #include "nodedot/forward/engine.h"
 
+#include "nodedot/forward/relay.h"
+
 #include <string.h>
 
 static void leave_address(struct flight *flight, void *context)
@@ -46,6 +48,77 @@ void engine_flush(struct engine *engine)
         stream_flush(stream);
     }
 }
+
+/* ---- for other threads ---- */
+
+static void relay_sent(struct exchange *exchange)
+{
+    (void)exchange;
+}
+
+static void relay_received(struct exchange *exchange, const uint8_t *message, size_t size)
+{
+    address_credit(exchange);
+    address_forget(exchange);
+    relay_answer(exchange->owner, message, size);
+}
+
+static void relay_lost(struct exchange *exchange)
+{
+    relay_fail(exchange->owner);
+}
+
+static const struct exchange_events relay_events = {.sent = relay_sent, .received = relay_received, .lost = relay_lost};
+
+static struct address *address_in_row(struct engine *engine, size_t row)
+{
+    for (size_t i = 0; i < engine->config->upstream_count; i++) {
+        struct group *group = &engine->groups[i];
+
+        if (row < group->address_count)
+            return &group->addresses[row];
+        row -= group->address_count;
+    }
+    return NULL;
+}
+
+static bool serve(void *context, struct relay_entry *entry)
+{
+    struct address *address = address_in_row(context, entry->address);
+
+    entry->exchange.events = &relay_events;
+    entry->exchange.owner = entry;
+    return address != NULL && address_ask_now(address, &entry->exchange);
+}
+
+static void forget(struct relay_entry *entry)
+{
+    address_forget(&entry->exchange);
+}
+
+static void put_lost(struct exchange *exchange)
+{
+    address_forget(exchange);
+    exchange->excused = false;
+    exchange_list_push(&exchange->exchanges->lost, exchange);
+    exchange->state = EXCHANGE_LOST;
+}
+
+static void take_relayed(struct exchange *exchange, const uint8_t *message, size_t size)
+{
+    if (!exchange_receive(exchange, message, size))
+        put_lost(exchange);
+}
+
+void engine_take_relayed(struct engine *engine)
+{
+    struct exchanges *exchanges = &engine->exchanges;
+
+    relay_serve(exchanges->relay, exchanges->thread, engine, serve, forget);
+    relay_collect(exchanges->relay, exchanges->thread, take_relayed, put_lost);
+}
+
+/* ---- what is known changed ---- */
 
 static void fall_back(struct flight *flight, void *context)
 {
@@ -105,6 +178,7 @@ static bool init_groups(struct engine *engine, const struct engine_setup *setup,
         if (!group_init(&engine->groups[i], &group, error))
             return false;
         group.addresses += config->address_count;
+        group.first_row += config->address_count;
         group.status++;
     }
     return true;
@@ -116,6 +190,8 @@ bool engine_init(struct engine *engine, const struct config *config, const struc
     engine->config = config;
     engine->exchanges.loop = setup->loop;
     engine->exchanges.metrics = setup->metrics;
+    engine->exchanges.relay = setup->relay;
+    engine->exchanges.thread = setup->thread;
     if (!init_groups(engine, setup, error))
         return false;
     strcpy(error, "out of memory");
@@ -131,6 +207,8 @@ void engine_open(struct engine *engine)
 void engine_close(struct engine *engine)
 {
     engine->exchanges.closing = true;
+    if (engine->exchanges.relay != NULL)
+        relay_leave(engine->exchanges.relay, engine->exchanges.thread, forget);
     for (size_t i = 0; i < engine->config->upstream_count; i++)
         group_close(&engine->groups[i]);
     flights_reset(&engine->flights);

@@ -134,10 +134,14 @@ bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t 
 {
     enum exchange_verdict verdict = exchange_judge(&exchange->form, message, size, &exchange->exchanges->answer);
 
-    count(exchange, verdict);
+    if (verdict == EXCHANGE_FOREIGN || verdict == EXCHANGE_BROKEN || exchange->events->received == NULL)
+        count(exchange, verdict);
     if (verdict == EXCHANGE_FOREIGN || verdict == EXCHANGE_BROKEN)
         return false;
-    exchange->events->answered(exchange, verdict);
+    if (exchange->events->received != NULL)
+        exchange->events->received(exchange, message, size);
+    else
+        exchange->events->answered(exchange, verdict);
     return true;
 }
 

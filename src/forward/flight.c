@@ -152,7 +152,7 @@ static bool ask_at(struct flight *flight, struct address *address, bool hedge)
         return true;
     if (!hedge)
         flight->tries++;
-    address_failed(address, "the network refuses");
+    address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
     return false;
 }
 
@@ -226,8 +226,10 @@ static void ask_again(struct flight *flight)
     struct metrics *metrics = metrics_of(flight);
 
     flight->ask_again_ms = flight->tries + 1 < FLIGHT_TRIES ? clock_ms() + ASK_AGAIN_MS : 0;
-    for (int i = 0; i < FLIGHT_EXCHANGES; i++)
+    for (int i = 0; i < FLIGHT_EXCHANGES; i++) {
         address_late(&flight->exchanges[i]);
+        address_relay(&flight->exchanges[i]);
+    }
     if (has_elsewhere(flight) && ask(flight))
         metric_inc(metrics, upstream_retries_total);
 }
@@ -361,7 +363,7 @@ static void on_refused(struct exchange *exchange)
     struct address *address = exchange->address;
 
     address_forget(exchange);
-    address_failed(address, "the network refuses");
+    address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
     /* With nobody listening on the only address, three tries would be over in a millisecond: the timer asks again. */
     if (flight->group->address_count > 1)
         retry(flight);

@@ -28,13 +28,8 @@ _Static_assert(CONFIG_ADDRESSES <= 32, "each address has a bit in struct group_q
 
 static bool is_dead(const struct group *group)
 {
-    uint64_t now = clock_ms();
-
     for (size_t i = 0; i < group->address_count; i++) {
-        const struct address *address = &group->addresses[i];
-
-        if (reachability_state(&address->peer.reachability) != IDENTITY_MISMATCH &&
-            !health_is_bad_for(&address->health, now, GROUP_PATIENCE_MS))
+        if (!address_is_dead(&group->addresses[i], GROUP_PATIENCE_MS))
             return false;
     }
     return true;
@@ -164,6 +159,7 @@ bool group_init(struct group *group, const struct group_setup *setup, char *erro
     group->addresses = calloc(config->address_count, sizeof(struct address));
     for (size_t i = 0; group->addresses != NULL && i < config->address_count; i++) {
         address.status = &setup->addresses[i];
+        address.row = setup->first_row + i;
         if (!address_init(&group->addresses[i], i, &address))
             return false;
     }

@@ -12,6 +12,9 @@
 /* A doubt that every revalidation finds anew is logged so often for an address: a few lines in a working day. */
 #define REACHABILITY_WARN_MS (6 * 3600 * 1000)
 
+/* An answer to another thread is news for this long: as long as a probe may take. */
+#define REACHABILITY_HEARD_MS 1000
+
 /* An address that comes and goes is logged so often. */
 #define REACHABILITY_LOG_MS 1000
 
@@ -159,6 +162,77 @@ void reachability_unreachable(const struct reachability *reachability, const cha
 
     if (state != IDENTITY_MISMATCH && enter_from(reachability, state, IDENTITY_UNREACHABLE))
         log_state(reachability, LOG_LEVEL_WARN, IDENTITY_UNREACHABLE, "upstream address is unreachable", reason);
+}
+
+uint32_t reachability_others(const struct reachability *reachability)
+{
+    return atomic_load_explicit(&reachability->status->holders, memory_order_relaxed) &
+           ~(UINT32_C(1) << reachability->thread);
+}
+
+void reachability_hold(const struct reachability *reachability, bool held)
+{
+    uint32_t bit = UINT32_C(1) << reachability->thread;
+
+    if (held)
+        atomic_fetch_or_explicit(&reachability->status->holders, bit, memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(&reachability->status->holders, ~bit, memory_order_relaxed);
+}
+
+void reachability_note_answer(const struct reachability *reachability, uint64_t now_ms)
+{
+    struct address_status *status = reachability->status;
+
+    if (atomic_load_explicit(&status->answered_ms, memory_order_relaxed) != now_ms)
+        atomic_store_explicit(&status->answered_ms, now_ms, memory_order_relaxed);
+    if (atomic_load_explicit(&status->silent, memory_order_relaxed) != 0)
+        atomic_store_explicit(&status->silent, 0, memory_order_relaxed);
+    if (reachability_state(reachability) != IDENTITY_VALID)
+        reachability_answered(reachability);
+}
+
+bool reachability_heard_by_others(const struct reachability *reachability, uint64_t answered_ms, uint64_t now_ms)
+{
+    uint64_t heard_ms = atomic_load_explicit(&reachability->status->answered_ms, memory_order_relaxed);
+
+    return heard_ms > answered_ms && now_ms < heard_ms + REACHABILITY_HEARD_MS;
+}
+
+void reachability_doubt(const struct reachability *reachability, uint64_t now_ms)
+{
+    uint64_t before = atomic_load_explicit(&reachability->status->doubted_ms, memory_order_relaxed);
+
+    if (before != 0 && now_ms - before < REACHABILITY_HEARD_MS)
+        return;
+    atomic_store_explicit(&reachability->status->doubted_ms, now_ms, memory_order_relaxed);
+    reachability->changed(reachability->context);
+}
+
+bool reachability_is_doubted(const struct reachability *reachability, uint64_t answered_ms)
+{
+    return atomic_load_explicit(&reachability->status->doubted_ms, memory_order_relaxed) > answered_ms;
+}
+
+void reachability_ask_renewal(const struct reachability *reachability)
+{
+    atomic_store(&reachability->status->renew_ms, clock_ms());
+    reachability->changed(reachability->context);
+}
+
+bool reachability_must_renew(const struct reachability *reachability)
+{
+    const struct address_status *status = reachability->status;
+    uint32_t holders = atomic_load_explicit(&status->holders, memory_order_relaxed);
+    uint32_t first = holders & (~holders + 1);
+
+    return first == UINT32_C(1) << reachability->thread &&
+           atomic_load(&status->renew_ms) > atomic_load(&status->validated_ms);
+}
+
+void reachability_silent(const struct reachability *reachability)
+{
+    atomic_store_explicit(&reachability->status->silent, 1, memory_order_relaxed);
 }
 
 void reachability_stalled(const struct reachability *reachability)

@@ -91,9 +91,12 @@ static void finish(struct check *check)
 static void finish_unreachable(struct check *check, const char *reason)
 {
     atomic_fetch_add_explicit(&check->reachability.status->connect_failures, 1, memory_order_relaxed);
-    reachability_unreachable(&check->reachability, reason);
     finish(check);
-    start_timer(check, seconds_until_due(check));
+    if (reachability_others(&check->reachability) != 0) /* the upstream may allow no more connections than there are */
+        reachability_ask_renewal(&check->reachability);
+    else
+        reachability_unreachable(&check->reachability, reason);
+    start_timer(check, seconds_until_again(check));
 }
 
 static void finish_proof(struct check *check)
@@ -170,8 +173,11 @@ static void add_check(struct revalidator *revalidator, const struct upstream_con
     struct check *check = &revalidator->checks[revalidator->check_count++];
 
     check->owner = revalidator;
-    check->reachability =
-        (struct reachability){.config = config, .status = status, .changed = changed, .context = context};
+    check->reachability = (struct reachability){.config = config,
+                                                .status = status,
+                                                .thread = revalidator->config->workers, /* none of theirs */
+                                                .changed = changed,
+                                                .context = context};
     check->trust = trust;
     check->handshake.fd = -1;
     ev_init(&check->io, on_io);

@@ -5,6 +5,7 @@
 #include "nodedot/observe/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,6 +74,8 @@ static void set_state(struct stream *stream, enum stream_state state)
     if (was_ready != is_ready) {
         metric_add(metrics, upstream_connections, is_ready ? 1 : -1);
         atomic_fetch_add_explicit(&status_of(stream)->connections, is_ready ? 1 : UINT64_MAX, memory_order_relaxed);
+        stream->peer->ready += is_ready ? 1 : UINT_MAX;
+        reachability_hold(&stream->peer->reachability, stream->peer->ready > 0);
     }
     stream->state = state;
 }
@@ -492,8 +495,7 @@ static void set_idle(struct stream *stream, uint32_t idle_ms)
     set_timer(stream, idle_ms / 1000.);
 }
 
-/* Takes no new query and closes when the last answer is in. */
-static void drain(struct stream *stream)
+void stream_drain(struct stream *stream)
 {
     if (stream->state != STREAM_READY)
         return;
@@ -509,7 +511,7 @@ void stream_take_keepalive(struct stream *stream, uint16_t keepalive)
     uint32_t announced = (uint32_t)keepalive * 100;
 
     if (announced == 0) /* RFC 7828 section 3.4: close as soon as possible */
-        drain(stream);
+        stream_drain(stream);
     else
         set_idle(stream,
                  announced > 2 * STREAM_KEEPALIVE_MARGIN_MS ? announced - STREAM_KEEPALIVE_MARGIN_MS : announced / 2);

@@ -2,6 +2,7 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/forward/fallback.h"
+#include "nodedot/forward/relay.h"
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/observe/process.h"
@@ -39,6 +40,7 @@ struct resolver {
     struct admission *admission;
     struct quota *quota;
     struct revalidator *revalidator;
+    struct relay *relay; /* between workers; NULL: there is one */
     struct exporter exporter;
     struct fallback_watch fallbacks;
     struct process process;
@@ -109,6 +111,14 @@ static void on_identity_changed(void *context)
 
     recheck_workers(resolver);
     ev_async_send(resolver->loop, &resolver->wake);
+}
+
+/* Another worker asks this one, or has answered it. */
+static void on_relayed(void *context, unsigned thread)
+{
+    struct resolver *resolver = context;
+
+    worker_relay(&resolver->workers[thread]);
 }
 
 static void on_worker_finished(void *context)
@@ -238,7 +248,9 @@ static bool init_workers(struct resolver *resolver)
     char error[TLS_ERROR];
 
     resolver->workers = calloc(start->config->workers, sizeof(struct worker));
-    if (resolver->workers == NULL)
+    if (start->config->workers > 1)
+        resolver->relay = relay_create(on_relayed, resolver);
+    if (resolver->workers == NULL || (start->config->workers > 1 && resolver->relay == NULL))
         return fail("workers", "out of memory");
     for (unsigned i = 0; i < start->config->workers; i++) {
         struct worker_setup setup = {
@@ -255,6 +267,8 @@ static bool init_workers(struct resolver *resolver)
                       .forward = {.metrics = metrics_of(resolver, i),
                                   .addresses = slot->addresses,
                                   .groups = slot->upstreams,
+                                  .relay = resolver->relay,
+                                  .thread = i,
                                   .changed = on_identity_changed,
                                   .context = resolver}},
             .quota = resolver->quota,
@@ -385,6 +399,7 @@ int resolver_run(const struct resolver_start *start)
     cache_close(resolver.cache);
     quota_destroy(resolver.quota);
     admission_destroy(resolver.admission);
+    relay_destroy(resolver.relay);
     free(resolver.workers);
     ev_loop_destroy(resolver.loop);
     return RESOLVER_EXIT_DONE;

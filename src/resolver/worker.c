@@ -93,6 +93,8 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
     int order = atomic_exchange(&worker->order, 0);
 
     (void)loop, (void)revents;
+    if (atomic_exchange(&worker->relayed, false))
+        engine_take_relayed(&worker->engine.forward);
     if (atomic_exchange(&worker->recheck, false))
         engine_recheck(&worker->engine.forward);
     if (order == RESOLVER_TAKE_OVER)
@@ -213,6 +215,14 @@ void worker_recheck(struct worker *worker)
     if (atomic_load(&worker->finished))
         return;
     atomic_store(&worker->recheck, true);
+    ev_async_send(worker->loop, &worker->wake);
+}
+
+void worker_relay(struct worker *worker)
+{
+    if (atomic_load(&worker->finished))
+        return;
+    atomic_store(&worker->relayed, true);
     ev_async_send(worker->loop, &worker->wake);
 }
 

@@ -52,6 +52,8 @@ struct address {
     struct dialect dialect;
     ev_timer timer;     /* next connect or probe */
     unsigned datagrams; /* exchanges that are out, each in a datagram */
+    size_t row;         /* number of its row in the status page */
+    bool capped;        /* other threads have connections and this one gets none: it tries rarely */
     bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
     bool move_asked;    /* it is stalled: what only it was asked is asked elsewhere when the loop settles */
 };
@@ -62,6 +64,7 @@ struct address_setup {
     const struct upstream_config *config;
     struct tls_trust *trust;        /* NULL: plain */
     struct address_status *status;  /* its row of the status page */
+    size_t row;                     /* the number of that row */
     void (*changed)(void *context); /* see reachability.h */
     void *context;
     unsigned open_max; /* connections of this thread to one address */
@@ -89,17 +92,32 @@ bool address_ask(struct address *address, struct exchange *exchange, bool over_t
 /* How would an exchange be put here now? Completes form. */
 void address_complete_form(const struct address *address, struct exchange_form *form, bool over_tcp);
 
+/* Takes an exchange that waits for a connection to another thread's. False: it goes on waiting. */
+bool address_relay(struct exchange *exchange);
+
+/* Asks over a connection that is ready now. False: there is none. */
+bool address_ask_now(struct address *address, struct exchange *exchange);
+
 /* Ends one exchange, whatever its state; an answer to it will be dropped. */
 void address_forget(struct exchange *exchange);
 
 /* Sends a query of our own to see whether it answers. */
 void address_probe(struct address *address);
 
-/* Something went wrong there: counts it and tries again later. reason: for the log. */
-void address_failed(struct address *address, const char *reason);
+enum address_failure {
+    ADDRESS_NO_CONNECTION, /* other threads may have one */
+    ADDRESS_NO_ANSWER      /* to what this thread asked */
+};
+
+/* Something went wrong there: counts it and tries again later. What is said of the address in the name of all threads is
+ * said only when none of them has a working connection or an answer since. reason: for the log. */
+void address_failed(struct address *address, enum address_failure failure, const char *reason);
 
 /* A valid answer came to the exchange. */
 void address_answered(struct exchange *exchange);
+
+/* The same, as far as it shows that the address works; it is counted elsewhere. */
+void address_credit(struct exchange *exchange);
 
 /* What the answer to the exchange says of the server and EDNS. silent: see dialect_answered(). */
 void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent);
@@ -118,6 +136,9 @@ void address_rewatch(struct address *address);
 
 /* Does it look as if it would answer now? */
 bool address_is_good(const struct address *address);
+
+/* Has it been of no use to this thread for at least this long, and no other thread has a connection or an answer? */
+bool address_is_dead(const struct address *address, uint64_t long_ms);
 
 /* Closes connections and tickets of an identity that no longer holds; opens a connection where there is none. */
 void address_recheck(struct address *address);

@@ -29,6 +29,8 @@ struct engine_setup {
     struct address_status *addresses;     /* of all groups, in the order of the configuration */
     const struct upstream_status *groups; /* in the same order */
     void (*changed)(void *context);       /* see reachability.h */
+    struct relay *relay;                  /* of all threads; NULL: this is the only one */
+    unsigned thread;                      /* its number */
     void *context;
     const struct flight_events *events;
     void *owner; /* of the events */
@@ -50,6 +52,10 @@ void engine_recheck(struct engine *engine);
 /* Before the loop sleeps: asks again what closed connections left, and writes what was sent in this turn. Flights end
  * here or in their own callbacks, never inside another flight's. */
 void engine_flush(struct engine *engine);
+
+/* Asks over its connections what other threads ask for, and takes the answers to what it asked over theirs. Called when
+ * the relay woke this thread. */
+void engine_take_relayed(struct engine *engine);
 
 /* Ends all flights as failed; for the end of a drain. */
 void engine_give_up(struct engine *engine);

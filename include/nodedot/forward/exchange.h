@@ -20,6 +20,8 @@
 #include <stdint.h>
 
 struct address;
+struct relay;
+struct relay_entry;
 struct stream;
 struct exchange;
 
@@ -77,6 +79,7 @@ enum exchange_state {
     EXCHANGE_WAITING,  /* in its address's queue until a connection is ready */
     EXCHANGE_STREAM,   /* written, or about to be, to a connection */
     EXCHANGE_DATAGRAM, /* sent from a socket of its own */
+    EXCHANGE_RELAYED,  /* out over another thread's connection */
     EXCHANGE_LOST      /* its connection closed; asked again before the loop sleeps */
 };
 
@@ -90,6 +93,10 @@ struct exchange_events {
     void (*answered)(struct exchange *exchange, enum exchange_verdict verdict);
     /* The network refused the datagram. The exchange is still out; the owner ends it. */
     void (*failed)(struct exchange *exchange);
+    /* In the place of answered(), where it is not NULL: the message itself, not judged further. */
+    void (*received)(struct exchange *exchange, const uint8_t *message, size_t size);
+    /* Its connection closed; the exchange is EXCHANGE_FREE. NULL: it is put into the list of the lost. */
+    void (*lost)(struct exchange *exchange);
 };
 
 struct exchange {
@@ -99,6 +106,7 @@ struct exchange {
     struct exchanges *exchanges;
     struct address *address;          /* where it is asked */
     struct stream *stream;            /* EXCHANGE_STREAM */
+    struct relay_entry *relayed;      /* EXCHANGE_RELAYED; NULL while its answer is handed over */
     struct exchange *previous, *next; /* in the address's queue, or the list of the lost */
     ev_io io;                         /* EXCHANGE_DATAGRAM: of its socket */
     uint64_t sent_us;
@@ -125,6 +133,8 @@ void exchange_list_remove(struct exchange_list *list, struct exchange *exchange)
 struct exchanges {
     struct ev_loop *loop;
     struct metrics *metrics;
+    struct relay *relay;           /* to the connections of other threads; NULL: there are none */
+    unsigned thread;               /* number of this one */
     struct exchange_answer answer; /* of the message that is being read; one at a time */
     struct stream *dirty;          /* connections that have queries to write */
     struct exchange_list lost;     /* to be asked again */

@@ -38,6 +38,7 @@ struct group_setup {
     const struct upstream_config *config;
     const struct upstream_status *status;
     struct address_status *addresses; /* the rows of its addresses */
+    size_t first_row;                 /* the number of the first of these */
     void (*changed)(void *context);   /* see reachability.h */
     void *context;
     unsigned streams; /* connections of this thread to one address */

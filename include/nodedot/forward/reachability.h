@@ -19,6 +19,7 @@
 struct reachability {
     const struct upstream_config *config;
     struct address_status *status;
+    unsigned thread;                /* number of the thread that speaks */
     void (*changed)(void *context); /* wakes every thread; may be called by any of them */
     void *context;
 };
@@ -32,6 +33,35 @@ void reachability_answered(const struct reachability *reachability);
 
 /* Nobody answers there. Does not touch a mismatch. reason: for the log. */
 void reachability_unreachable(const struct reachability *reachability, const char *reason);
+
+/* Does another thread have a connection to it? Bit t: thread t does. */
+uint32_t reachability_others(const struct reachability *reachability);
+
+/* This thread has a connection that is ready, or has none any more. */
+void reachability_hold(const struct reachability *reachability, bool held);
+
+/* A valid answer came to this thread. */
+void reachability_note_answer(const struct reachability *reachability, uint64_t now_ms);
+
+/* Did another thread have an answer lately, and later than this one (answered_ms)? Then what this one failed at says
+ * nothing of the address. */
+bool reachability_heard_by_others(const struct reachability *reachability, uint64_t answered_ms, uint64_t now_ms);
+
+/* This thread cannot get a connection, others have one: asks them to see whether theirs still work. */
+void reachability_doubt(const struct reachability *reachability, uint64_t now_ms);
+
+/* Was it doubted since this thread's last answer? */
+bool reachability_is_doubted(const struct reachability *reachability, uint64_t answered_ms);
+
+/* The proof is due and a connection for it was not to be had: asks the threads that have one to make it anew, with a full
+ * handshake. */
+void reachability_ask_renewal(const struct reachability *reachability);
+
+/* Is it this thread that has to? */
+bool reachability_must_renew(const struct reachability *reachability);
+
+/* No thread has an answer: the fallback may serve. */
+void reachability_silent(const struct reachability *reachability);
 
 /* It answers nothing while others of its group do: says so. Its state stays, since its identity is what it was. */
 void reachability_stalled(const struct reachability *reachability);

@@ -48,6 +48,7 @@ struct stream_peer {
     struct reachability reachability;
     struct tls_trust *trust; /* NULL: bare TCP */
     struct tickets tickets;
+    unsigned ready;        /* connections that are ready */
     uint32_t idle_ms;      /* idle limit that the server announced or showed; 0: not known */
     uint32_t idle_hint_ms; /* after which it closed an idle connection once; twice make a limit */
 };
@@ -88,6 +89,9 @@ void stream_flush(struct stream *stream);
 
 /* Closes at once; the event closed() follows. */
 void stream_close(struct stream *stream, const char *reason);
+
+/* Takes no new query, and closes when the last answer is in. */
+void stream_drain(struct stream *stream);
 
 /* What the server announced for idle connections (RFC 7828), in units of 100 ms; 0: close as soon as possible. */
 void stream_take_keepalive(struct stream *stream, uint16_t keepalive);

@@ -104,6 +104,8 @@
       "Queries asked again without EDNS options, or without EDNS, because the upstream disliked them")                \
     M(upstream_foreign_total, COUNTER, "upstream_records_dropped_total", "",                                          \
       "Records left out of upstreams' answers: they did not belong to the question")                                  \
+    M(upstream_relayed_total, COUNTER, "upstream_relayed_total", "",                                                  \
+      "Queries asked over another thread's connection, because the upstream allows no more connections")              \
     M(upstream_timeouts_total, COUNTER, "upstream_timeouts_total", "", "Queries given up without an upstream answer") \
     M(upstream_truncated_total, COUNTER, "upstream_truncated_total", "",                                              \
       "Answers of plain upstreams with TC, asked again over TCP")                                                     \
@@ -166,6 +168,10 @@ struct address_status {
     _Atomic uint32_t rtt_us;       /* smoothed */
     _Atomic uint32_t silent;       /* 1: it failed, and has answered nobody since */
     _Atomic uint64_t connections;  /* ready now */
+    _Atomic uint32_t holders;      /* bit t: thread t has such a connection */
+    _Atomic uint64_t answered_ms;  /* clock_ms() of the last valid answer to any thread; 0: never */
+    _Atomic uint64_t renew_ms;     /* clock_ms() when a thread was asked to prove it anew; 0: never */
+    _Atomic uint64_t doubted_ms;   /* clock_ms() when a thread without a connection last failed to get one; 0: never */
     _Atomic uint64_t
         dislikes_options_ms;           /* clock_ms() when it was found to answer only without EDNS options; 0: never */
     _Atomic uint64_t dislikes_edns_ms; /* the same, without EDNS */

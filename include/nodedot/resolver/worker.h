@@ -32,6 +32,7 @@ struct worker {
     uint64_t drain_until_ms;
     _Atomic int order;     /* enum resolver_order that is not obeyed yet, or 0 */
     _Atomic bool recheck;  /* an identity changed */
+    _Atomic bool relayed;  /* another thread asks, or has answered */
     _Atomic bool finished; /* the loop has ended */
     void (*on_finished)(void *context);
     void *context;
@@ -58,6 +59,7 @@ void worker_run(struct worker *worker);
 /* Any thread may call these. */
 void worker_order(struct worker *worker, enum resolver_order order);
 void worker_recheck(struct worker *worker);
+void worker_relay(struct worker *worker);
 
 /* Waits for the thread and gives back what it held. */
 void worker_join(struct worker *worker);

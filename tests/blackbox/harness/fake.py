@@ -307,6 +307,7 @@ class FakeServer(threading.Thread):
         self.split = False  # one octet a record
         self.keepalive = None  # value of edns-tcp-keepalive in answers, in 100 ms
         self.idle_close = None  # (seconds, how)
+        self.max_connections = None  # more are closed as soon as they are accepted
         self.close_after_seconds = None
         self.close_after_queries = None
         self.queries, self.connections = [], []
@@ -556,7 +557,8 @@ class FakeServer(threading.Thread):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self, sock, peer, len(self.connections), encrypted=name == "dot")
         self.connections.append(connection)
-        if self.mode == "reset":
+        full = self.max_connections is not None and sum(c.open for c in self.connections) > self.max_connections
+        if self.mode == "reset" or full:
             connection.close("rst")
             return
         if connection.tls:
