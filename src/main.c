@@ -24,12 +24,16 @@
  *  resolver/exporter.c      what the metrics port answers
  *  resolver/ask.c           asks one question as the daemon would, for a command
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
- *  resolver/query.c         a query's life, from admission to answer
+ *  resolver/query.c         receives queries: admission, parser, cache, local answers, zone
+ *  resolver/waiting.c       the queries that wait for an upstream, and who gives way
+ *  resolver/outcome.c       what the end of a flight leaves in the cache
+ *  resolver/answer.c        makes one client's answer
+ *  resolver/tally.c         which counter belongs to an RCODE and to a QTYPE
  *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
- *  resolver/popular.c       the names that are asked for most
+ *  resolver/hot_names.c     the names that are asked for most
  *  resolver/trace.c         what the query log is to know of a query
  *  resolver/admission.c     may this client ask, and how much?
- *  resolver/share.c         who gives way when too many queries wait
+ *  resolver/fairness.c      who gives way when too many queries wait
  *  resolver/local.c         names that are answered here and never forwarded
  *
  *  listener/udp.c           datagrams in and out, in batches

@@ -2,6 +2,7 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/observe/log.h"
+#include "nodedot/resolver/resolver.h"
 
 #include <errno.h>
 #include <signal.h>

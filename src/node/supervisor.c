@@ -12,7 +12,7 @@
 #include "nodedot/node/watch.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/observe/process.h"
-#include "nodedot/resolver/resolver.h"
+#include "nodedot/resolver/start.h"
 
 #include <errno.h>
 #include <ev.h>

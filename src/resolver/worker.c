@@ -32,10 +32,10 @@ static void on_flush(struct ev_loop *loop, ev_prepare *prepare, int revents)
 
     (void)loop, (void)revents;
     do {
-        query_engine_flush(&worker->engine);
+        waiting_flush(&worker->engine.waiting);
         tcp_flush(&worker->tcp);
         engine_flush(&worker->engine.forward);
-    } while (worker->engine.displaced != NULL || worker->tcp.dirty != NULL ||
+    } while (worker->engine.waiting.displaced != NULL || worker->tcp.dirty != NULL ||
              worker->engine.forward.exchanges.dirty != NULL);
     for (size_t i = 0; i < worker->udp_count; i++)
         udp_flush(&worker->udp[i]);
@@ -52,7 +52,7 @@ static void begin_drain(struct worker *worker, enum resolver_order order)
 {
     bool stop = order == RESOLVER_STOP;
 
-    worker->engine.draining = true;
+    query_engine_drain(&worker->engine);
     worker->drain_until_ms = clock_ms() + (stop ? RESOLVER_STOP_MS : RESOLVER_DRAIN_MS);
     for (size_t i = 0; i < worker->udp_count; i++)
         udp_stop(&worker->udp[i], stop);
@@ -66,7 +66,7 @@ static bool is_idle(const struct worker *worker)
         if (!udp_is_idle(&worker->udp[i]))
             return false;
     }
-    return tcp_is_idle(&worker->tcp) && worker->engine.forward.flights.table.count == worker->engine.refresh.unattended;
+    return tcp_is_idle(&worker->tcp) && query_engine_is_idle(&worker->engine);
 }
 
 static void on_drain(struct ev_loop *loop, ev_timer *timer, int revents)

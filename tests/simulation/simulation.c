@@ -316,7 +316,7 @@ static void check_settled(void)
     check(atomic_load(&run.in_flight) == 0 && atomic_load(&worker->metrics->in_flight) == 0);
     check(worker->engine.forward.flights.table.count == worker->engine.refresh.unattended); /* what nobody waits for */
     check(pool_taken(&worker->engine.forward.flights.table.entries) == worker->engine.refresh.unattended);
-    check(pool_taken(&worker->engine.queries) == 0 && worker->engine.share.held == 0);
+    check(pool_taken(&worker->engine.waiting.queries) == 0 && worker->engine.waiting.fairness.held == 0);
     check(pool_taken(&worker->tcp.outputs) == 0 && pool_taken(&worker->tcp.connections) == worker->tcp.open);
     check(worker->tcp.open == network_count(SOCKET_CLIENT));
     check(atomic_load(&worker->metrics->tcp_connections) == worker->tcp.open);

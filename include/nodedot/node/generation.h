@@ -9,7 +9,7 @@
 #ifndef NODEDOT_NODE_GENERATION_H
 #define NODEDOT_NODE_GENERATION_H
 
-#include "nodedot/resolver/resolver.h"
+#include "nodedot/resolver/start.h"
 
 #include <ev.h>
 #include <stdbool.h>

@@ -13,7 +13,7 @@
 #define NODEDOT_NODE_SOCKETS_H
 
 #include "nodedot/config/config.h"
-#include "nodedot/resolver/resolver.h"
+#include "nodedot/resolver/start.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -10,7 +10,7 @@
 
 #include "nodedot/forward/revalidate.h"
 #include "nodedot/observe/http.h"
-#include "nodedot/resolver/resolver.h"
+#include "nodedot/resolver/start.h"
 
 struct exporter {
     const struct resolver_start *start;

@@ -1,29 +1,21 @@
-/* query.h - a query's life: admission, parsing, cache, local answers, zone, flight, answer.
+/* query.h - receives queries: admission, parser, cache, local answers, zone; what cannot be answered at once waits.
  *
- * One engine a thread. Listeners call query_receive(); what cannot be answered at once waits, bounded by
- * `in-flight`, for the forward layer's events. Every query that was received is answered, or dropped and counted by
- * cause.
- *
- * In flight: the limit holds for all threads together, and clients share it (share.h): a query that is pushed out is
- *            answered as one past the limit, before the loop sleeps, and a question that nobody waits for any more is
- *            given up. A thread that holds less than its equal part may pass the limit for a moment; one that holds
- *            more gives places up at its next turn.
+ * One engine a thread. Listeners call query_receive(). Every query that was received is answered, or dropped and counted
+ * by cause; how many may wait for an upstream is in waiting.h.
  */
 #ifndef NODEDOT_RESOLVER_QUERY_H
 #define NODEDOT_RESOLVER_QUERY_H
 
-#include "nodedot/base/pool.h"
 #include "nodedot/cache/cache.h"
 #include "nodedot/config/config.h"
-#include "nodedot/dns/bailiwick.h"
 #include "nodedot/forward/engine.h"
 #include "nodedot/forward/zone.h"
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/metrics.h"
 #include "nodedot/resolver/admission.h"
+#include "nodedot/resolver/answer.h"
 #include "nodedot/resolver/refresh.h"
-#include "nodedot/resolver/share.h"
-#include "nodedot/resolver/trace.h"
+#include "nodedot/resolver/waiting.h"
 
 #include <stdatomic.h>
 
@@ -32,21 +24,16 @@ struct query_engine {
     const struct zone_table *zones;
     struct admission *admission;
     const struct hash_key *cookie_key;
-    _Atomic uint32_t *in_flight; /* queries that wait, over all threads */
     struct cache *cache;
     struct metrics *metrics;
     struct busiest_sketch *busiest;
-    struct bailiwick *bailiwick;
-    struct pool queries;
-    struct share share;      /* of those that wait */
-    struct trace trace;      /* of the query in hand */
-    struct query *displaced; /* pushed out and not answered yet */
+    struct answers answers;
     struct refresh refresh;
-    bool draining; /* clients are told to close their connections (RFC 7828 section 3.3.2) */
+    struct waiting waiting;
     struct engine forward;
 };
 
-/* Everything that the threads of a generation share. */
+/* Everything that the threads of a generation fairness. */
 struct query_setup {
     const struct config *config;
     const struct zone_table *zones;
@@ -63,8 +50,11 @@ struct query_setup {
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error);
 void query_engine_close(struct query_engine *engine);
 
-/* Answers what was pushed out. Call before the loop sleeps. */
-void query_engine_flush(struct query_engine *engine);
+/* From now on clients are told to close their connections, and nothing is refreshed. */
+void query_engine_drain(struct query_engine *engine);
+
+/* Does no client wait for an upstream? */
+bool query_engine_is_idle(const struct query_engine *engine);
 
 /* A client_query (client.h); owner is the engine. */
 client_query query_receive;

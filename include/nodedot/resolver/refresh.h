@@ -13,8 +13,10 @@
 #ifndef NODEDOT_RESOLVER_REFRESH_H
 #define NODEDOT_RESOLVER_REFRESH_H
 
+#include "nodedot/forward/engine.h"
 #include "nodedot/forward/zone.h"
-#include "nodedot/resolver/popular.h"
+#include "nodedot/observe/metrics.h"
+#include "nodedot/resolver/hot_names.h"
 
 #include <ev.h>
 
@@ -30,28 +32,36 @@
  * client's back: nobody waits once more for an upstream that was out half a minute ago. */
 #define REFRESH_BEHIND_S 60
 
-struct query_engine;
-
 struct refresh {
-    struct popular popular;
+    const struct config *config;
+    const struct zone_table *zones;
+    struct cache *cache;
+    struct metrics *metrics;
+    struct engine *forward;
+    struct hot_names hot_names;
     ev_timer timer;
     size_t unattended; /* flights that no client waits for, those whose clients had a stale answer included */
     uint32_t second;   /* that `begun` counts in */
     uint32_t begun;
+    bool stopped; /* the generation drains: nothing is begun any more */
 };
 
-/* Takes memory and starts the timer on the engine's loop. False: no memory. */
-bool refresh_init(struct query_engine *engine);
-void refresh_close(struct query_engine *engine);
+/* Takes memory and starts the timer on the loop of forward; the pointers of *refresh are set already. False: no
+ * memory. */
+bool refresh_init(struct refresh *refresh);
+void refresh_close(struct refresh *refresh);
 
 /* Asks for the key's answer unless somebody does already or the budget is used up. */
-void refresh_ask(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone);
+void refresh_ask(struct refresh *refresh, const struct cache_key *key, const struct zone_config *zone);
 
 /* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and does it still count? */
-bool refresh_failed_within(const struct query_engine *engine, const struct cache_hit *hit,
-                           const struct zone_config *zone, uint32_t seconds);
+bool refresh_failed_within(const struct refresh *refresh, const struct cache_hit *hit, const struct zone_config *zone,
+                           uint32_t seconds);
 
 /* Clients left a flight that goes on without them. False: there are too many of that kind. */
-bool refresh_adopt(struct query_engine *engine);
+bool refresh_adopt(struct refresh *refresh);
+
+/* A flight that no client waited for is over, or has a client now. */
+void refresh_ended(struct refresh *refresh);
 
 #endif

@@ -9,7 +9,7 @@
 #include "nodedot/listener/tcp.h"
 #include "nodedot/listener/udp.h"
 #include "nodedot/resolver/query.h"
-#include "nodedot/resolver/resolver.h"
+#include "nodedot/resolver/start.h"
 
 #include <ev.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "nodedot/resolver/share.h"
+#include "nodedot/resolver/fairness.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -11,8 +11,8 @@
 #define CAPACITY 64
 
 static const struct client_prefix prefix = {.ipv4 = 32, .ipv6 = 64};
-static struct share share;
-static struct share_place places[CAPACITY];
+static struct fairness fairness;
+static struct fairness_place places[CAPACITY];
 
 static struct endpoint client_of(uint32_t number)
 {
@@ -28,7 +28,7 @@ static void take(size_t place, uint32_t number, size_t group)
 {
     struct endpoint client = client_of(number);
 
-    share_take(&share, &places[place], &client, false, group);
+    fairness_take(&fairness, &places[place], &client, false, group);
 }
 
 static void take_many(size_t from, size_t count, uint32_t number, size_t group)
@@ -37,32 +37,32 @@ static void take_many(size_t from, size_t count, uint32_t number, size_t group)
         take(from + i, number, group);
 }
 
-static struct share_place *claim(uint32_t number, size_t group)
+static struct fairness_place *claim(uint32_t number, size_t group)
 {
     struct endpoint client = client_of(number);
 
-    return share_claim(&share, &client, false, group);
+    return fairness_claim(&fairness, &client, false, group);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    return share_init(&share, CAPACITY, &prefix) ? 0 : -1;
+    return fairness_init(&fairness, CAPACITY, &prefix) ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    share_reset(&share);
+    fairness_reset(&fairness);
     return 0;
 }
 
 static void one_client_alone_pushes_out_nothing(void **state)
 {
     (void)state;
-    assert_null(share_first_to_go(&share));
+    assert_null(fairness_first_to_go(&fairness));
     take_many(0, CAPACITY, 1, 0);
-    assert_int_equal(share.held, CAPACITY);
+    assert_int_equal(fairness.held, CAPACITY);
     assert_null(claim(1, 0));
 }
 
@@ -73,8 +73,8 @@ static void a_newcomer_has_the_oldest_place_of_the_client_that_holds_most(void *
     take_many(1, 5, 1, 0);
     take_many(6, 3, 3, 0);
     assert_ptr_equal(claim(4, 0), &places[1]);
-    assert_ptr_equal(share_first_to_go(&share), &places[1]);
-    share_release(&share, &places[1]);
+    assert_ptr_equal(fairness_first_to_go(&fairness), &places[1]);
+    fairness_release(&fairness, &places[1]);
     assert_ptr_equal(claim(4, 0), &places[2]);
 }
 
@@ -108,11 +108,11 @@ static void clients_that_want_everything_end_up_with_equal_shares(void **state)
     take_many(0, CAPACITY, 0, 0);
     for (int round = 0; round < 1000; round++) {
         uint32_t number = (uint32_t)round % 4;
-        struct share_place *place = claim(number, 0);
+        struct fairness_place *place = claim(number, 0);
 
         if (place == NULL)
             continue;
-        share_release(&share, place);
+        fairness_release(&fairness, place);
         take((size_t)(place - places), number, 0);
         owner[place - places] = number;
     }
@@ -120,8 +120,8 @@ static void clients_that_want_everything_end_up_with_equal_shares(void **state)
         held[owner[i]]++;
     for (uint32_t number = 0; number < 4; number++)
         assert_int_equal(held[number], CAPACITY / 4);
-    assert_int_equal(share.most, CAPACITY / 4);
-    assert_int_equal(share.held, CAPACITY);
+    assert_int_equal(fairness.most, CAPACITY / 4);
+    assert_int_equal(fairness.held, CAPACITY);
 }
 
 static void a_client_at_its_share_gives_up_its_own_place_at_the_busiest_group(void **state)
@@ -141,7 +141,7 @@ static void groups_are_evened_out_too(void **state)
     take_many(0, 4, 1, 0);
     take_many(4, 3, 1, 1);
     assert_null(claim(1, 1));
-    share_release(&share, &places[6]);
+    fairness_release(&fairness, &places[6]);
     assert_ptr_equal(claim(1, 1), &places[0]);
 }
 
@@ -159,8 +159,8 @@ static void who_proved_its_address_has_a_share_of_its_own(void **state)
 
     (void)state;
     take_many(0, 10, 1, 0);
-    assert_null(share_claim(&share, &client, false, 0));
-    assert_ptr_equal(share_claim(&share, &client, true, 0), &places[0]);
+    assert_null(fairness_claim(&fairness, &client, false, 0));
+    assert_ptr_equal(fairness_claim(&fairness, &client, true, 0), &places[0]);
 }
 
 /* ---- against a simple model ---- */
@@ -212,7 +212,7 @@ static void model_put(size_t place, uint32_t client, size_t group, unsigned step
 
 static void model_claim(uint32_t client, size_t group, unsigned step)
 {
-    struct share_place *victim = claim(client, group);
+    struct fairness_place *victim = claim(client, group);
     size_t at = (size_t)(victim - places);
     bool lighter = model_count(client) + 2 <= model_most();
 
@@ -227,7 +227,7 @@ static void model_claim(uint32_t client, size_t group, unsigned step)
         assert_int_equal(model[at].client, client);
         assert_int_not_equal(model[at].group, group);
     }
-    share_release(&share, victim);
+    fairness_release(&fairness, victim);
     model_put(at, client, group, step);
 }
 
@@ -244,12 +244,12 @@ static void it_keeps_count_as_a_simple_model_does(void **state)
         if (!model[place].used) {
             model_put(place, client, group, step);
         } else if (rand() % 3 == 0) {
-            share_release(&share, &places[place]);
+            fairness_release(&fairness, &places[place]);
             model[place].used = false;
         } else {
             model_claim(client, group, step);
         }
-        assert_int_equal(share.most, model_most());
+        assert_int_equal(fairness.most, model_most());
     }
 }
 

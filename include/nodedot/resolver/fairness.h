@@ -1,4 +1,4 @@
-/* share.h - the places of the queries that wait for an upstream, and which client holds how many.
+/* fairness.h - the places of the queries that wait for an upstream, and which client holds how many.
  *
  * While there is room a client may hold every place. When there is none, a newcomer's query may push out another:
  *
@@ -14,8 +14,8 @@
  * Memory: fixed, for as many clients as there are places. Every call takes the same time, however many wait.
  * Shared: belongs to one thread. The kernel spreads a client's sockets over the threads, so shares agree by and large.
  */
-#ifndef NODEDOT_RESOLVER_SHARE_H
-#define NODEDOT_RESOLVER_SHARE_H
+#ifndef NODEDOT_RESOLVER_FAIRNESS_H
+#define NODEDOT_RESOLVER_FAIRNESS_H
 
 #include "nodedot/base/endpoint.h"
 #include "nodedot/base/hash.h"
@@ -24,40 +24,41 @@
 
 #include <stdint.h>
 
-struct share_client;
+struct fairness_client;
 
 /* One waiting query's place; part of the query. */
-struct share_place {
-    struct share_client *client;
-    struct share_place *older, *newer; /* of the same client */
-    size_t group;                      /* of upstreams */
+struct fairness_place {
+    struct fairness_client *client;
+    struct fairness_place *older, *newer; /* of the same client */
+    size_t group;                         /* of upstreams */
 };
 
-struct share {
+struct fairness {
     struct hash_key key;
     struct client_prefix prefix;
     struct pool clients;
-    struct share_client **buckets;
+    struct fairness_client **buckets;
     size_t bucket_mask;
-    struct share_client **levels; /* clients by the number of places that they hold */
-    uint32_t most;                /* the highest level that is not empty; 0: nobody holds a place */
-    uint32_t held;                /* places of all clients */
+    struct fairness_client **levels; /* clients by the number of places that they hold */
+    uint32_t most;                   /* the highest level that is not empty; 0: nobody holds a place */
+    uint32_t held;                   /* places of all clients */
     uint32_t groups[CONFIG_UPSTREAMS];
 };
 
 /* For at most capacity places. False: no memory. */
-bool share_init(struct share *share, uint32_t capacity, const struct client_prefix *prefix);
-void share_reset(struct share *share);
+bool fairness_init(struct fairness *fairness, uint32_t capacity, const struct client_prefix *prefix);
+void fairness_reset(struct fairness *fairness);
 
 /* Gives a client one more place. proven: see endpoint_client_key(). */
-void share_take(struct share *share, struct share_place *place, const struct endpoint *client, bool proven,
-                size_t group);
-void share_release(struct share *share, struct share_place *place);
+void fairness_take(struct fairness *fairness, struct fairness_place *place, const struct endpoint *client, bool proven,
+                   size_t group);
+void fairness_release(struct fairness *fairness, struct fairness_place *place);
 
 /* No room is left: which place may this client have for a query to this group? NULL: none. */
-struct share_place *share_claim(const struct share *share, const struct endpoint *client, bool proven, size_t group);
+struct fairness_place *fairness_claim(const struct fairness *fairness, const struct endpoint *client, bool proven,
+                                      size_t group);
 
 /* The place of all that should be given up first; NULL: none is held. */
-struct share_place *share_first_to_go(const struct share *share);
+struct fairness_place *fairness_first_to_go(const struct fairness *fairness);
 
 #endif

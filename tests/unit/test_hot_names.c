@@ -1,5 +1,5 @@
 /* Which names are found to be popular, however many others come between. */
-#include "nodedot/resolver/popular.h"
+#include "nodedot/resolver/hot_names.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,15 +11,15 @@
 #define WANTED 100
 
 struct fixture {
-    struct popular popular;
-    const struct popular_pick *found;
+    struct hot_names hot;
+    const struct hot_pick *found;
 };
 
 static struct fixture fixture;
 
 static int fixture_create(void **state)
 {
-    assert_true(popular_init(&fixture.popular, WANTED));
+    assert_true(hot_names_init(&fixture.hot, WANTED));
     *state = &fixture;
     return 0;
 }
@@ -27,7 +27,7 @@ static int fixture_create(void **state)
 static int fixture_destroy(void **state)
 {
     (void)state;
-    popular_reset(&fixture.popular);
+    hot_names_reset(&fixture.hot);
     return 0;
 }
 
@@ -53,13 +53,13 @@ static struct cache_key key_of(const struct question *question)
     return key;
 }
 
-static void use(struct popular *popular, unsigned number, unsigned times)
+static void use(struct hot_names *hot, unsigned number, unsigned times)
 {
     struct question q = numbered(number);
     struct cache_key key = key_of(&q);
 
     while (times-- > 0)
-        popular_use(popular, &key);
+        hot_names_use(hot, &key);
 }
 
 static bool is_found(const struct fixture *f, size_t count, unsigned number)
@@ -77,10 +77,10 @@ static void a_name_is_popular_from_its_least_use_on(void **state)
 {
     struct fixture *f = *state;
 
-    use(&f->popular, 1, 9);
-    assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 0);
-    use(&f->popular, 1, 1);
-    assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 1);
+    use(&f->hot, 1, 9);
+    assert_int_equal(hot_names_most(&f->hot, 10, WANTED, &f->found), 0);
+    use(&f->hot, 1, 1);
+    assert_int_equal(hot_names_most(&f->hot, 10, WANTED, &f->found), 1);
     assert_int_equal(f->found[0].uses, 10);
     assert_true(is_found(f, 1, 1));
 }
@@ -94,12 +94,12 @@ static void do_and_cd_make_another_name(void **state)
     for (unsigned i = 0; i < 4; i++) {
         key.dnssec_ok = (i & 1) != 0;
         key.checking_disabled = (i & 2) != 0;
-        popular_count(&f->popular, &key, 10);
+        hot_names_count(&f->hot, &key, 10);
     }
-    assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 4);
+    assert_int_equal(hot_names_most(&f->hot, 10, WANTED, &f->found), 4);
     q.qtype = TYPE_AAAA;
-    popular_count(&f->popular, &key, 10);
-    assert_int_equal(popular_most(&f->popular, 10, WANTED, &f->found), 5);
+    hot_names_count(&f->hot, &key, 10);
+    assert_int_equal(hot_names_most(&f->hot, 10, WANTED, &f->found), 5);
 }
 
 static void the_most_used_come_first_and_no_more_than_asked_for(void **state)
@@ -107,14 +107,14 @@ static void the_most_used_come_first_and_no_more_than_asked_for(void **state)
     struct fixture *f = *state;
 
     for (unsigned i = 1; i <= 20; i++)
-        use(&f->popular, i, i * 10);
-    assert_int_equal(popular_most(&f->popular, 10, 20, &f->found), 20);
-    assert_int_equal(popular_most(&f->popular, 10, 21, &f->found), 20);
-    assert_int_equal(popular_most(&f->popular, 101, 20, &f->found), 10);
-    assert_int_equal(popular_most(&f->popular, 10, 5, &f->found), 5);
+        use(&f->hot, i, i * 10);
+    assert_int_equal(hot_names_most(&f->hot, 10, 20, &f->found), 20);
+    assert_int_equal(hot_names_most(&f->hot, 10, 21, &f->found), 20);
+    assert_int_equal(hot_names_most(&f->hot, 101, 20, &f->found), 10);
+    assert_int_equal(hot_names_most(&f->hot, 10, 5, &f->found), 5);
     for (unsigned i = 0; i < 5; i++)
         assert_true(is_found(f, 5, 20 - i));
-    assert_int_equal(popular_most(&f->popular, 10, 0, &f->found), 0);
+    assert_int_equal(hot_names_most(&f->hot, 10, 0, &f->found), 0);
 }
 
 static void a_flood_of_names_asked_once_hides_no_popular_one_and_none_of_it_is_popular(void **state)
@@ -125,13 +125,13 @@ static void a_flood_of_names_asked_once_hides_no_popular_one_and_none_of_it_is_p
 
     for (unsigned round = 0; round < 1000; round++) {
         for (unsigned i = 0; i < WANTED; i++)
-            use(&f->popular, i, 1);
+            use(&f->hot, i, 1);
         for (unsigned i = 0; i < 100; i++)
-            use(&f->popular, 1000 + round * 100 + i, 1);
+            use(&f->hot, 1000 + round * 100 + i, 1);
         if (round % 10 == 0)
-            f->popular.seen = 0;
+            f->hot.seen = 0;
     }
-    count = popular_most(&f->popular, 100, WANTED, &f->found);
+    count = hot_names_most(&f->hot, 100, WANTED, &f->found);
     for (unsigned i = 0; i < WANTED; i++)
         found += is_found(f, count, i);
     assert_int_equal(count, found); /* nothing else */
@@ -143,45 +143,45 @@ static void of_many_uses_a_part_is_counted_for_all(void **state)
     struct fixture *f = *state;
     size_t count;
 
-    use(&f->popular, 1, POPULAR_COUNTED);
-    popular_tick(&f->popular);
-    assert_int_equal(f->popular.skip, 0);
-    use(&f->popular, 1, POPULAR_COUNTED + 1);
-    popular_tick(&f->popular);
-    assert_int_equal(f->popular.skip, 1);
-    use(&f->popular, 1, 16 * POPULAR_COUNTED);
-    popular_tick(&f->popular);
-    assert_int_equal(f->popular.skip, 15);
-    popular_reset(&f->popular);
-    assert_true(popular_init(&f->popular, WANTED));
-    f->popular.skip = 15;
+    use(&f->hot, 1, HOT_NAMES_COUNTED);
+    hot_names_tick(&f->hot);
+    assert_int_equal(f->hot.skip, 0);
+    use(&f->hot, 1, HOT_NAMES_COUNTED + 1);
+    hot_names_tick(&f->hot);
+    assert_int_equal(f->hot.skip, 1);
+    use(&f->hot, 1, 16 * HOT_NAMES_COUNTED);
+    hot_names_tick(&f->hot);
+    assert_int_equal(f->hot.skip, 15);
+    hot_names_reset(&f->hot);
+    assert_true(hot_names_init(&f->hot, WANTED));
+    f->hot.skip = 15;
     for (unsigned i = 0; i < 10000; i++) { /* in turn: a part taken in turn, too, would see one of them alone */
-        use(&f->popular, 1, 1);
-        use(&f->popular, 2, 1);
+        use(&f->hot, 1, 1);
+        use(&f->hot, 2, 1);
     }
-    count = popular_most(&f->popular, 1, WANTED, &f->found);
+    count = hot_names_most(&f->hot, 1, WANTED, &f->found);
     assert_int_equal(count, 2);
     for (size_t i = 0; i < count; i++)
         assert_in_range(f->found[i].uses, 7000, 13000);
-    popular_tick(&f->popular);
-    popular_tick(&f->popular);
-    assert_int_equal(f->popular.skip, 0); /* it is quiet again */
+    hot_names_tick(&f->hot);
+    hot_names_tick(&f->hot);
+    assert_int_equal(f->hot.skip, 0); /* it is quiet again */
 }
 
 static void uses_fade_by_half(void **state)
 {
     struct fixture *f = *state;
 
-    use(&f->popular, 1, 40);
-    for (unsigned i = 1; i < POPULAR_HALF_LIFE; i++)
-        popular_tick(&f->popular);
-    assert_int_equal(popular_most(&f->popular, 40, WANTED, &f->found), 1);
-    popular_tick(&f->popular);
-    assert_int_equal(popular_most(&f->popular, 21, WANTED, &f->found), 0);
-    assert_int_equal(popular_most(&f->popular, 20, WANTED, &f->found), 1);
-    for (unsigned i = 0; i < 6 * POPULAR_HALF_LIFE; i++)
-        popular_tick(&f->popular);
-    assert_int_equal(popular_most(&f->popular, 1, WANTED, &f->found), 0);
+    use(&f->hot, 1, 40);
+    for (unsigned i = 1; i < HOT_NAMES_HALF_LIFE; i++)
+        hot_names_tick(&f->hot);
+    assert_int_equal(hot_names_most(&f->hot, 40, WANTED, &f->found), 1);
+    hot_names_tick(&f->hot);
+    assert_int_equal(hot_names_most(&f->hot, 21, WANTED, &f->found), 0);
+    assert_int_equal(hot_names_most(&f->hot, 20, WANTED, &f->found), 1);
+    for (unsigned i = 0; i < 6 * HOT_NAMES_HALF_LIFE; i++)
+        hot_names_tick(&f->hot);
+    assert_int_equal(hot_names_most(&f->hot, 1, WANTED, &f->found), 0);
 }
 
 static void counts_do_not_wrap(void **state)
@@ -190,23 +190,23 @@ static void counts_do_not_wrap(void **state)
     struct question q = numbered(1);
     struct cache_key key = key_of(&q);
 
-    popular_count(&f->popular, &key, UINT32_MAX - 1);
+    hot_names_count(&f->hot, &key, UINT32_MAX - 1);
     for (unsigned i = 0; i < 3; i++)
-        popular_count(&f->popular, &key, 1);
-    assert_int_equal(popular_most(&f->popular, UINT32_MAX, WANTED, &f->found), 1);
+        hot_names_count(&f->hot, &key, 1);
+    assert_int_equal(hot_names_most(&f->hot, UINT32_MAX, WANTED, &f->found), 1);
 }
 
 static void with_nothing_wanted_nothing_is_counted(void **state)
 {
-    struct popular none;
-    const struct popular_pick *found;
+    struct hot_names none;
+    const struct hot_pick *found;
 
     (void)state;
-    assert_true(popular_init(&none, 0));
+    assert_true(hot_names_init(&none, 0));
     use(&none, 1, 1000);
-    popular_tick(&none);
-    assert_int_equal(popular_most(&none, 0, 10, &found), 0);
-    popular_reset(&none);
+    hot_names_tick(&none);
+    assert_int_equal(hot_names_most(&none, 0, 10, &found), 0);
+    hot_names_reset(&none);
 }
 
 static void the_smallest_and_the_largest_table_work(void **state)
@@ -215,12 +215,12 @@ static void the_smallest_and_the_largest_table_work(void **state)
     struct fixture *f = *state;
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
-        popular_reset(&f->popular);
-        assert_true(popular_init(&f->popular, sizes[i]));
+        hot_names_reset(&f->hot);
+        assert_true(hot_names_init(&f->hot, sizes[i]));
         for (unsigned name = 0; name < 5000; name++)
-            use(&f->popular, name, 2);
-        use(&f->popular, 7, 100);
-        assert_true(popular_most(&f->popular, 50, sizes[i], &f->found) == 1);
+            use(&f->hot, name, 2);
+        use(&f->hot, 7, 100);
+        assert_true(hot_names_most(&f->hot, 50, sizes[i], &f->found) == 1);
         assert_true(is_found(f, 1, 7));
     }
 }

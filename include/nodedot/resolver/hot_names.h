@@ -1,15 +1,15 @@
-/* popular.h - the names that are asked for most: a table of fixed size that finds the heavy hitters of a stream.
+/* hot_names.h - the names that are asked for most: a table of fixed size that finds the heavy hitters of a stream.
  *
- * Method: Space-Saving (Metwally, Agrawal and El Abbadi, 2005) in sets of POPULAR_WAYS: a name that is not in its set
+ * Method: Space-Saving (Metwally, Agrawal and El Abbadi, 2005) in sets of HOT_NAMES_WAYS: a name that is not in its set
  *         takes the place of the least used one there and inherits its count as an error. What is left without the
  *         error was surely seen, so a name that is asked once never looks popular, whatever flood it comes with.
  * Cost:   while there are few uses, each is counted; when there are many, one in so many at random, for that many.
  *         Counting one touches two cache lines. No clock, no lock, no allocation.
- * Fading: popular_tick(), called once a second, halves all counts every POPULAR_HALF_LIFE: yesterday's names go.
+ * Fading: hot_names_tick(), called once a second, halves all counts every HOT_NAMES_HALF_LIFE: yesterday's names go.
  * Memory: taken at start. Shared: a table belongs to one thread.
  */
-#ifndef NODEDOT_RESOLVER_POPULAR_H
-#define NODEDOT_RESOLVER_POPULAR_H
+#ifndef NODEDOT_RESOLVER_HOT_NAMES_H
+#define NODEDOT_RESOLVER_HOT_NAMES_H
 
 #include "nodedot/cache/cache.h"
 
@@ -18,15 +18,15 @@
 #include <stdint.h>
 
 /* Names of a set: their hashes fill a cache line. */
-#define POPULAR_WAYS 8
+#define HOT_NAMES_WAYS 8
 /* Names that are watched for each that is wanted: what is left to chance stays among those that are hardly used. */
-#define POPULAR_SHARE 4
+#define HOT_NAMES_WATCHED 4
 /* Uses a second that are counted one by one; of more, a part. */
-#define POPULAR_COUNTED 1000
+#define HOT_NAMES_COUNTED 1000
 /* Seconds after which a use counts half. */
-#define POPULAR_HALF_LIFE 600
+#define HOT_NAMES_HALF_LIFE 600
 
-struct popular_name {
+struct hot_name {
     struct question question;
     uint64_t hash; /* of the cache key */
     bool dnssec_ok;
@@ -35,21 +35,21 @@ struct popular_name {
     uint32_t error; /* so many of them may have been others' */
 };
 
-/* What popular_most() gives. */
-struct popular_pick {
-    const struct popular_name *name;
+/* What hot_names_most() gives. */
+struct hot_pick {
+    const struct hot_name *name;
     uint32_t uses; /* at least */
 };
 
 /* The hashes of one set of names, kept apart from the names so that a search reads one line. */
-struct popular_set {
-    _Alignas(64) uint64_t hash[POPULAR_WAYS];
+struct hot_set {
+    _Alignas(64) uint64_t hash[HOT_NAMES_WAYS];
 };
 
-struct popular {
-    struct popular_set *sets; /* NULL: nothing is counted */
-    struct popular_name *names;
-    struct popular_pick *picks; /* of popular_most() */
+struct hot_names {
+    struct hot_set *sets; /* NULL: nothing is counted */
+    struct hot_name *names;
+    struct hot_pick *picks; /* of hot_names_most() */
     size_t set_count;
     uint64_t random;
     uint32_t skip;  /* a power of two less one: of so many uses and one, one is counted */
@@ -58,29 +58,29 @@ struct popular {
 };
 
 /* Takes memory to find the `wanted` most used names; 0: nothing is ever counted. False: no memory. */
-bool popular_init(struct popular *popular, size_t wanted);
-void popular_reset(struct popular *popular);
+bool hot_names_init(struct hot_names *hot, size_t wanted);
+void hot_names_reset(struct hot_names *hot);
 
 /* Counts `weight` uses of the key's name. */
-void popular_count(struct popular *popular, const struct cache_key *key, uint32_t weight);
+void hot_names_count(struct hot_names *hot, const struct cache_key *key, uint32_t weight);
 
 /* Once a second: chooses how many uses are counted, and lets counts fade. */
-void popular_tick(struct popular *popular);
+void hot_names_tick(struct hot_names *hot);
 
 /* The names that were surely used at least `least` times, most used first, at most `most` of them. Returns their
  * number; *out is good until the next call of any function here. */
-size_t popular_most(struct popular *popular, uint32_t least, size_t most, const struct popular_pick **out);
+size_t hot_names_most(struct hot_names *hot, uint32_t least, size_t most, const struct hot_pick **out);
 
 /* A name was used: for the hot path. */
-static inline void popular_use(struct popular *popular, const struct cache_key *key)
+static inline void hot_names_use(struct hot_names *hot, const struct cache_key *key)
 {
-    if (popular->sets == NULL)
+    if (hot->sets == NULL)
         return;
-    popular->seen++;
+    hot->seen++;
     /* A step of a linear congruential generator (Knuth); its upper bits are good enough to choose by. */
-    popular->random = popular->random * 6364136223846793005ull + 1442695040888963407ull;
-    if ((popular->random >> 40 & popular->skip) == 0)
-        popular_count(popular, key, popular->skip + 1);
+    hot->random = hot->random * 6364136223846793005ull + 1442695040888963407ull;
+    if ((hot->random >> 40 & hot->skip) == 0)
+        hot_names_count(hot, key, hot->skip + 1);
 }
 
 #endif
