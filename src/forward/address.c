@@ -4,12 +4,20 @@
 #include "nodedot/base/random.h"
 #include "nodedot/forward/datagram.h"
 #include "nodedot/forward/relay.h"
+#include "nodedot/forward/socket.h"
+#include "nodedot/observe/log.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A connection that closes is opened again without waiting for a query when there was one in this time. */
 #define KEEP_WARM_MS 60000
+/* After a shortage of our own a connection that is wanted is tried again this often; a query does so at once. */
+#define LACKING_RETRY_MS 500
+/* A shortage is logged this often, whichever address it was for. */
+#define LACKING_LOG_MS 10000
 /* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
 #define STREAM_BUSY 128
 /* Where an upstream allows fewer connections than there are threads, the threads without one try again this often, a
@@ -150,6 +158,30 @@ void address_failed(struct address *address, enum address_failure failure, const
     set_timer(address, pause_of(address, failure));
     address->peers->changed(address->peers);
     address->exchanges->unsettled = true;
+}
+
+void address_lacking(struct address *address, const char *reason)
+{
+    static struct log_limit limit;
+    uint64_t held_back;
+    char text[ENDPOINT_TEXT];
+
+    atomic_fetch_add_explicit(&address->peer.reachability.status->local, 1, memory_order_relaxed);
+    if (log_limit_pass(&limit, LACKING_LOG_MS, &held_back))
+        log_error("this node is short of what a socket to an upstream needs", log_s("upstream", address->config->name),
+                  log_s("address", endpoint_format(&address->peer.endpoint, text)), log_s("reason", reason),
+                  log_n("held_back", (int64_t)held_back));
+}
+
+/* A connection was not opened because of that. */
+static void stream_lacking(struct address *address, const char *reason)
+{
+    address_lacking(address, reason);
+    address->lacking = true;
+    address->lacked = true;
+    address->exchanges->unsettled = true;
+    if (address->health.failures == 0)
+        set_timer(address, LACKING_RETRY_MS);
 }
 
 static struct health_need need_of(const struct address *address)
@@ -456,6 +488,14 @@ static void probe_refused(struct exchange *exchange)
 static const struct exchange_events probe_events = {
     .sent = probe_sent, .answered = probe_answered, .failed = probe_refused};
 
+static void probe_unsent(struct address *address, int error)
+{
+    if (socket_error_is_local(error))
+        address_lacking(address, strerror(error)); /* the timer is set */
+    else
+        address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
+}
+
 void address_probe(struct address *address)
 {
     struct exchange *probe = &address->probe;
@@ -469,7 +509,7 @@ void address_probe(struct address *address)
     if (address->health.streams)
         send_over_stream(address, probe); /* without a connection, the next one that becomes ready is probed */
     else if (!send_datagram(address, probe))
-        address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
+        probe_unsent(address, errno);
 }
 
 /* ---- Connections -------------------------------------------------------------------------------------------------- */
@@ -548,6 +588,10 @@ static void on_closed(struct stream *stream, bool was_ready, const char *reason)
 
     if (exchanges->closing)
         return;
+    if (stream->local) {
+        stream_lacking(address, reason);
+        return;
+    }
     /* No answer ever, and it closed on us: that is a failure, or a server that hangs up would be called again without a
      * pause. */
     if (!was_ready || (wanted && !progress))
@@ -586,6 +630,15 @@ static void connect_again(struct address *address)
         set_timer(address, health_pause_ms(&address->health));
 }
 
+/* There may be descriptors again. */
+static void open_after_lack(struct address *address)
+{
+    address->lacked = false;
+    reopen(address, false, true);
+    if (!ev_is_active(&address->timer))
+        address_watch(address);
+}
+
 static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct address *address = timer->data;
@@ -594,6 +647,8 @@ static void on_address_timer(struct ev_loop *loop, ev_timer *timer, int revents)
     (void)loop, (void)revents;
     if (address->probe.state != EXCHANGE_FREE)
         probe_failed(address);
+    else if (address->lacked)
+        open_after_lack(address);
     else if (address->health.failures > 0 && address->health.streams && address_stream(address) == NULL)
         connect_again(address);
     else if (health_probe_is_due(&address->health, &need, clock_us()))

@@ -14,6 +14,10 @@ static void settle_address(struct engine *engine, struct address *address)
     if (address->move_asked)
         flights_each(&engine->flights, leave_address, address);
     address->move_asked = false;
+    if (address->lacking) {
+        address->lacking = false;
+        flights_end_lacking(address);
+    }
     if (address->move_waiting) {
         address->move_waiting = false;
         flights_move_waiting(address);

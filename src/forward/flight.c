@@ -1,6 +1,10 @@
 #include "nodedot/forward/flight.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/forward/socket.h"
+
+#include <errno.h>
+#include <string.h>
 
 /* A question without an answer is asked elsewhere as well after this: twice what a recursive resolver usually needs for
  * a name that it does not have, and short enough for three tries within a stub resolver's 5 s. */
@@ -93,6 +97,14 @@ static struct address *choose(const struct flight *flight)
     return group_choose(flight->group, &question);
 }
 
+/* Why a flight without an answer fails. */
+static enum ede reason_of(const struct flight *flight)
+{
+    if (flight->lacking)
+        return EDE_NOT_READY;
+    return group_is_hopeless(flight->group) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR;
+}
+
 static struct metrics *metrics_of(const struct flight *flight)
 {
     return flight->flights->exchanges->metrics;
@@ -133,6 +145,15 @@ static bool ask_with(struct flight *flight, struct exchange *exchange, struct ad
     return address_ask(address, exchange, flight->over_tcp);
 }
 
+/* We had no socket for it, nor will there be one elsewhere: what is not out fails as soon as the loop turns. */
+static void note_lacking(struct flight *flight, struct address *address, int error)
+{
+    address_lacking(address, strerror(error));
+    flight->lacking = true;
+    if (!is_out(flight))
+        flight->deadline_ms = clock_ms();
+}
+
 /* Asks once more, at this address. False: it was asked often enough, or the network refuses. */
 static bool ask_at(struct flight *flight, struct address *address, bool hedge)
 {
@@ -150,9 +171,13 @@ static bool ask_at(struct flight *flight, struct address *address, bool hedge)
     exchange->plainer = make_form(flight, address, &exchange->form);
     if (ask_with(flight, exchange, address))
         return true;
+    int error = errno;
     if (!hedge)
         flight->tries++;
-    address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
+    if (socket_error_is_local(error))
+        note_lacking(flight, address, error);
+    else
+        address_failed(address, ADDRESS_NO_ANSWER, "the network refuses");
     return false;
 }
 
@@ -268,10 +293,11 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 
     (void)loop, (void)revents;
     if (now >= flight->deadline_ms) {
-        metric_inc(metrics_of(flight), upstream_timeouts_total);
+        if (!flight->lacking)
+            metric_inc(metrics_of(flight), upstream_timeouts_total);
         for (int i = 0; i < FLIGHT_EXCHANGES; i++)
             address_count_timeout(&flight->exchanges[i]);
-        flight_fail(flight, group_is_hopeless(flight->group) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+        flight_fail(flight, reason_of(flight));
         return;
     }
     if (flight->stale_ms != 0 && now >= flight->stale_ms) {
@@ -345,7 +371,7 @@ static void retry(struct flight *flight)
     if (ask(flight))
         metric_inc(metrics, upstream_retries_total);
     else if (!is_out(flight) && !group_awaits_fallback(flight->group))
-        flight_fail(flight, group_is_hopeless(flight->group) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+        flight_fail(flight, reason_of(flight));
 }
 
 static void on_sent(struct exchange *exchange)
@@ -536,6 +562,32 @@ void flights_move_waiting(struct address *address)
         if (ask(flight) || is_out(flight) || group_awaits_fallback(flight->group))
             continue;
         flight_fail(flight, choose(flight) == NULL ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+    }
+}
+
+/* Can the flight be asked there without a new connection? */
+static bool can_ask_now(const struct flight *flight, const struct address *address)
+{
+    return address_stream(address) != NULL || (!address->health.streams && !flight->over_tcp);
+}
+
+void flights_end_lacking(struct address *address)
+{
+    size_t count = 0;
+
+    for (const struct exchange *exchange = address->waiting.first; exchange != NULL; exchange = exchange->next)
+        count++;
+    while (count-- > 0 && address->waiting.first != NULL) {
+        struct exchange *exchange = address->waiting.first;
+        struct flight *flight = exchange->owner;
+
+        exchange_list_remove(&address->waiting, exchange);
+        struct address *other = choose(flight);
+        if (other != NULL && can_ask_now(flight, other) && ask_at(flight, other, false))
+            continue;
+        flight->lacking = true;
+        if (!is_out(flight))
+            flight_fail(flight, EDE_NOT_READY);
     }
 }
 

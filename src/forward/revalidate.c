@@ -3,8 +3,10 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
 #include "nodedot/forward/handshake.h"
+#include "nodedot/forward/socket.h"
 #include "nodedot/observe/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +101,13 @@ static void finish_unreachable(struct check *check, const char *reason)
     start_timer(check, seconds_until_again(check));
 }
 
+/* This node had no socket for it, which says nothing of the address. */
+static void finish_lacking(struct check *check)
+{
+    atomic_fetch_add_explicit(&check->reachability.status->local, 1, memory_order_relaxed);
+    start_timer(check, seconds_until_again(check));
+}
+
 static void finish_proof(struct check *check)
 {
     struct revalidator *owner = check->owner;
@@ -143,7 +152,10 @@ static void begin(struct check *check)
     atomic_fetch_add_explicit(&check->reachability.status->connects, 1, memory_order_relaxed);
     if (!handshake_begin(&check->handshake, check->trust, &check->reachability.status->endpoint,
                          check->reachability.config->server_name)) {
-        finish_unreachable(check, check->handshake.error);
+        if (socket_error_is_local(errno))
+            finish_lacking(check);
+        else
+            finish_unreachable(check, check->handshake.error);
         return;
     }
     watch(check, EV_WRITE);

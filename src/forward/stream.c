@@ -99,7 +99,7 @@ void stream_close(struct stream *stream, const char *reason)
         return;
     snprintf(why, sizeof(why), "%s", reason);
     log_life(stream, was_ready ? "upstream connection closed" : "upstream connection did not become ready", why);
-    if (!was_ready)
+    if (!was_ready && !stream->local)
         count_connect_failure(stream);
     if (was_ready && stream->tls != NULL)
         tickets_keep(&stream->peer->tickets, tls_take_ticket(stream->tls), stream->epoch, stream->proved_ms);
@@ -208,6 +208,7 @@ static void finish_connect(struct stream *stream)
     ticket = tickets_take(&peer->tickets, stream->epoch, life_ms, &stream->proved_ms);
     stream->tls = tls_open(peer->trust, stream->fd, peer->config->server_name, ticket);
     if (stream->tls == NULL) {
+        stream->local = true;
         stream_close(stream, "out of memory");
         return;
     }
@@ -394,6 +395,7 @@ void stream_open(struct stream *stream)
 
     stream->events = 0;
     stream->write_blocked = false;
+    stream->local = false;
     stream->suspect = false;
     stream->ticket_kept = false;
     pipeline_open(&stream->pipeline);
@@ -402,8 +404,12 @@ void stream_open(struct stream *stream)
     atomic_fetch_add_explicit(&status_of(stream)->connects, 1, memory_order_relaxed);
     stream->fd = socket_open_tcp(&stream->peer->endpoint);
     if (stream->fd < 0) {
-        count_connect_failure(stream);
-        stream->peer->events->closed(stream, false, strerror(errno));
+        int error = errno;
+
+        stream->local = socket_error_is_local(error);
+        if (!stream->local)
+            count_connect_failure(stream);
+        stream->peer->events->closed(stream, false, strerror(error));
         return;
     }
     ev_init(&stream->timer, on_timer);

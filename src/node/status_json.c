@@ -203,6 +203,7 @@ static void put_counted(struct json *j, const struct address_status *row, const 
         {"timeouts", offsetof(struct address_status, timeouts)},
         {"connects", offsetof(struct address_status, connects)},
         {"connect_failures", offsetof(struct address_status, connect_failures)},
+        {"local_shortages", offsetof(struct address_status, local)},
         {"handshakes_full", offsetof(struct address_status, handshakes_full)},
         {"handshakes_resumed", offsetof(struct address_status, handshakes_resumed)},
         {"identity_mismatches", offsetof(struct address_status, mismatches)},

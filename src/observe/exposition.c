@@ -9,10 +9,10 @@
 #define PREFIX "nodedot_"
 
 /* Longest pages. What every page has: about 90 families with help and some samples each, two histograms, the busiest
- * clients. Of an address: about 70 lines of at most 270 octets, with names of full length and every octet of them
+ * clients. Of an address: about 75 lines of at most 270 octets, with names of full length and every octet of them
  * escaped. A test fills the largest page. */
 #define SIZE_OF_PAGE    49152
-#define SIZE_OF_ADDRESS 20480
+#define SIZE_OF_ADDRESS 21504
 
 /* upstream="...",address="...": a name whose octets may all need a backslash, an address, and the words around. */
 #define LABELS_MAX (2 * CONFIG_NAME + ENDPOINT_TEXT + 32)
@@ -370,6 +370,7 @@ static void write_errors(struct writer *w, const struct family *family)
     static const struct part parts[] = {
         {"cause=\"timeout\"", offsetof(struct address_status, timeouts)},
         {"cause=\"connect\"", offsetof(struct address_status, connect_failures)},
+        {"cause=\"local\"", offsetof(struct address_status, local)},
         {"cause=\"identity\"", offsetof(struct address_status, mismatches)},
     };
 
@@ -544,7 +545,8 @@ static const struct family families[] = {
     {"upstream_answers_total", OF_ADDRESS, "Valid answers from the address", KIND_COUNTER, write_counted,
      ADDRESS(answers)},
     {"upstream_errors_total", OF_ADDRESS ", cause",
-     "Queries without an answer in time, connections that did not become ready, handshakes that proved no identity",
+     "Queries without an answer in time, connections that did not become ready, shortages of this node's own "
+     "(descriptors, buffers, memory, ports), handshakes that proved no identity",
      KIND_COUNTER, write_errors, 0},
     {"upstream_failures_total", OF_ADDRESS, "Times that the address was put aside for a while", KIND_COUNTER,
      write_counted, ADDRESS(failures)},

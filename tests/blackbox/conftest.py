@@ -127,13 +127,14 @@ def start(tmp_path, make_config):
         file=None,
         user=None,
         directory=None,
+        under=(),
         **settings,
     ):
         config = config or make_config(*servers_of_group, **settings)
         host, _, port = config["server"]["listen"].split(",")[0].strip().rpartition(":")
         directory = directory or tmp_path / str(len(made))
         directory.mkdir(exist_ok=True)
-        program = Nodedot(directory, host.strip("[]"), config, args, env, int(port), file, user)
+        program = Nodedot(directory, host.strip("[]"), config, args, env, int(port), file, user, under)
         made.append(program)
         return program.start(wait)
 

@@ -600,6 +600,7 @@ ELSEWHERE = {
     'nodedot_process_cpu_seconds_total{process="resolver"}': "test_both_processes_tell_what_they_use",
     'nodedot_process_cpu_seconds_total{process="supervisor"}': "test_both_processes_tell_what_they_use",
     "nodedot_upstream_octets_behind_total": "test_upstream_forms: test_octets_behind_an_answer_are_ignored_and_counted",
+    'nodedot_upstream_errors_total{cause="local"}': "test_verdicts: test_no_descriptor_for_a_datagram_is_a_shortage_...",
     "nodedot_upstream_relayed_total": "test_verdicts: test_an_upstream_that_allows_two_connections_serves_all_threads",
     "nodedot_upstream_plainer_total": "test_upstream_forms: test_a_server_that_dislikes_edns_is_asked_without",
     "nodedot_prefetches_total": "test_stale_and_prefetch: test_an_answer_in_use_is_refreshed_before_it_ends",

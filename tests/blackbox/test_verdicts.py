@@ -1,7 +1,9 @@
 """Whose failure it is: what one thread, or this node itself, cannot do is never said of the upstream."""
 
+import contextlib
 import itertools
 import json
+import os
 import time
 
 import pytest
@@ -87,3 +89,79 @@ def test_a_proof_is_renewed_where_no_connection_is_to_be_had_for_it(start, upstr
         time.sleep(0.05)
     assert row_of(program)["last_validation_at"] != first
     assert program.is_ready() and names_of(plain) == []
+
+
+# Shortages of this node --------------------------------------------------------------------------------------------------------
+
+NOT_READY = 14  # RFC 8914
+
+
+FILES = 64
+
+
+def files_of(program):
+    return len(os.listdir(f"/proc/{program.resolver()}/fd"))
+
+
+@contextlib.contextmanager
+def without_descriptors(program):
+    """Clients that connect take all that the resolver may have; they are gone afterwards."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(FILES):
+            stack.enter_context(program.tcp())
+        wait_until(lambda: files_of(program) >= FILES, 10, "the descriptors to be used up")
+        yield
+    wait_until(lambda: files_of(program) < FILES / 2, 10, "the descriptors to be free")
+
+
+def answer_in_time(program, name, ede):
+    began = time.monotonic()
+    answer = program.ask(name, edns=True)
+    assert time.monotonic() - began < 1
+    return answer.rcode() == wire.SERVFAIL and ede in client.ede_codes(answer)
+
+
+def start_short(start, upstream, auth, settings):
+    return start(
+        upstream,
+        auth=auth,
+        under=["prlimit", f"--nofile={FILES}:{FILES}"],
+        limits={"tcp-connections-per-client": 1024, "tcp-idle": 60},
+        **settings,
+    )
+
+
+def assert_well_but_short(program, shortages):
+    row = row_of(program)
+    assert row["state"] == "valid" and row["failures"] == 0 and row["local_shortages"] >= shortages
+    assert program.is_ready()
+    program.wait_log("this node is short")
+
+
+@pytest.mark.needs_root
+def test_no_descriptor_for_a_datagram_is_a_shortage_of_this_node(start, upstream, make_upstream):
+    plain, settings = plain_fallback(make_upstream)
+    program = start_short(start, upstream, "plain", settings)
+    assert right(program.ask("before.test"), "before.test")
+    with without_descriptors(program):
+        for number in range(30):
+            assert answer_in_time(program, f"short{number}.test", NOT_READY)
+            time.sleep(0.1)
+        assert_well_but_short(program, 30)
+    assert names_of(plain) == []
+    assert right(program.ask("after.test"), "after.test")
+
+
+@pytest.mark.needs_root
+def test_no_descriptor_for_one_more_connection_is_a_shortage_of_this_node(start, upstream, make_upstream):
+    plain, settings = plain_fallback(make_upstream)
+    upstream.default = behaviours.delay(0.3)
+    program = start_short(start, upstream, "pin", settings)
+    assert right(program.ask("before.test"), "before.test")
+    with without_descriptors(program), program.udp() as udp:
+        for number in range(200):  # more than one connection is to carry
+            udp.send(wire.query(f"many{number}.test", id=number))
+        answers = [client.parse(udp.receive()) for _ in range(200)]
+        assert all(answer.rcode() == wire.NOERROR for answer in answers)
+        assert_well_but_short(program, 1)
+    assert names_of(plain) == []

@@ -53,6 +53,8 @@ struct address {
     ev_timer timer;     /* next connect or probe */
     unsigned datagrams; /* exchanges that are out, each in a datagram */
     size_t row;         /* number of its row in the status page */
+    bool lacking;       /* this node had nothing for one more connection: what waits fails when the loop settles */
+    bool lacked;        /* the same; one is to be opened when the timer runs */
     bool capped;        /* other threads have connections and this one gets none: it tries rarely */
     bool move_waiting;  /* no connection is to be had: its queue goes elsewhere when the loop settles */
     bool move_asked;    /* it is stalled: what only it was asked is asked elsewhere when the loop settles */
@@ -86,7 +88,7 @@ unsigned address_outstanding(const struct address *address);
 void address_open_stream(struct address *address);
 
 /* Sends the exchange, or lets it wait for a connection. form says what is asked; over_tcp: not in a datagram. False: the
- * network refuses a datagram at once; nothing is out then. */
+ * network refuses a datagram at once (errno is set); nothing is out then. */
 bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp);
 
 /* How would an exchange be put here now? Completes form. */
@@ -103,6 +105,10 @@ void address_forget(struct exchange *exchange);
 
 /* Sends a query of our own to see whether it answers. */
 void address_probe(struct address *address);
+
+/* This node is short of what a socket needs. The address has no part in it: nothing is said of its health. reason: for
+ * the log. */
+void address_lacking(struct address *address, const char *reason);
 
 enum address_failure {
     ADDRESS_NO_CONNECTION, /* other threads may have one */

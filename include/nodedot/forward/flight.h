@@ -49,6 +49,7 @@ struct flight {
     uint8_t tries;         /* exchanges that were left without an answer or are out, but for a hedge */
     uint8_t asks;          /* all exchanges */
     uint32_t unable;       /* bit i: address i of the group answered that it cannot */
+    bool lacking;          /* this node was short of what it takes to ask */
     bool over_tcp;         /* a plain answer was truncated */
     bool fell_back;        /* group is the fallback of the one that it was for */
     uint16_t failed_rcode; /* an upstream's own failure, kept while another address is asked */
@@ -113,6 +114,10 @@ void flight_fall_back(struct flight *flight);
 
 /* Exchanges that wait for a connection of this address go to an address that looks better, or go on waiting here. */
 void flights_move_waiting(struct address *address);
+
+/* Exchanges that wait for a connection of this address, which this node has nothing for: they go where there is a
+ * connection, or fail. */
+void flights_end_lacking(struct address *address);
 
 /* Ends the flights that wait for a connection of a group without hope. */
 void flights_fail_waiting(struct group *group);

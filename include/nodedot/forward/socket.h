@@ -8,11 +8,17 @@
 
 #include "nodedot/base/endpoint.h"
 
+#include <stdbool.h>
+
 /* Begins to connect; the socket becomes writable when it is, or failed (SO_ERROR). What is written leaves at once, and
  * octets that are not acknowledged for 3 s end the connection (RFC 5482). */
 int socket_open_tcp(const struct endpoint *endpoint);
 
 /* For one question. Path MTU discovery is off (RFC 9715). */
 int socket_open_udp(const struct endpoint *endpoint);
+
+/* Does this errno of the functions above, or of a first send(), say that this node is short of something: descriptors,
+ * buffers, memory, ports or addresses of its own? The server has no part in that. */
+bool socket_error_is_local(int error);
 
 #endif

@@ -63,6 +63,7 @@ struct stream {
     enum stream_state state;
     int events;                /* that io waits for */
     bool write_blocked;        /* the socket did not take everything; wait until it is writable */
+    bool local;                /* it was not opened because this node is short of something */
     bool suspect;              /* queries wait and nothing comes: no new ones */
     bool dirty;                /* in the list of those with something to flush */
     bool ticket_kept;          /* a ticket of this connection is in the store */

@@ -179,6 +179,7 @@ struct address_status {
     _Atomic uint64_t queries, answers, failures;
     _Atomic uint64_t timeouts; /* askings that were still without an answer when the flight asked again or ended */
     _Atomic uint64_t connects, connect_failures;
+    _Atomic uint64_t local; /* times that this node had no descriptor, buffer, memory or port for it */
     _Atomic uint64_t handshakes_full, handshakes_resumed;
     _Atomic uint64_t mismatches;     /* handshakes that did not prove the identity */
     _Atomic uint64_t hedges;         /* hedges asked here */

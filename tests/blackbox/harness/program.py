@@ -70,10 +70,11 @@ def port_open(address, port, timeout=2.5):
 class Nodedot:
     """One running program with its configuration file. Queries go to its first listen address."""
 
-    def __init__(self, directory, address, config, args=(), env=None, port=DNS_PORT, file=None, user=None):
+    def __init__(self, directory, address, config, args=(), env=None, port=DNS_PORT, file=None, user=None, under=()):
         self.directory, self.address, self.port = directory, address, port
         self.file = file or directory / "nodedot.ini"
         self.user = user  # number of the user that starts it, None: whoever runs the tests
+        self.under = list(under)  # a command that starts it
         self.config = config
         self.args, self.env = list(args), dict(env or {})
         self.mark = uuid.uuid4().hex
@@ -93,7 +94,7 @@ class Nodedot:
         new.rename(self.file)
 
     def start(self, wait="ready"):
-        command = [binary(), "run"]
+        command = [*self.under, binary(), "run"]
         if self.config:
             command += ["-c", str(self.file)]
         with open(self.log_file, "ab") as log:
