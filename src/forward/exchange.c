@@ -46,7 +46,8 @@ static bool is_error(const struct answer_info *info)
 }
 
 /* Does an error mean the form of the query? (RFC 6891 section 7, and what servers do beside it.) A server that knows EDNS
- * tells a FORMERR of its own by an OPT record, and the reason of a SERVFAIL by an Extended DNS Error. */
+ * tells a FORMERR of its own by an OPT record. SERVFAIL is what each server says of a broken domain: one with an OPT record
+ * is no dislike, or the first of these at each server would be asked three times. */
 static bool means_edns(const struct exchange_form *form, const struct answer_info *info)
 {
     if (!form->edns)
@@ -57,8 +58,9 @@ static bool means_edns(const struct exchange_form *form, const struct answer_inf
     case RCODE_FORMERR:
         return !form->edns_known || !info->edns.present;
     case RCODE_NOTIMP:
-    case RCODE_SERVFAIL:
         return !form->edns_known && !info->has_ede;
+    case RCODE_SERVFAIL:
+        return !form->edns_known && !info->edns.present;
     default:
         return false;
     }
@@ -115,6 +117,15 @@ enum exchange_verdict exchange_judge(const struct exchange_form *form, const uin
     return EXCHANGE_BROKEN;
 }
 
+/* Can the message not be read, where TC does not say why? */
+static bool is_malformed(const struct exchange *exchange, enum exchange_verdict verdict)
+{
+    bool has_tc = (exchange->exchanges->answer.info.flags & MESSAGE_TC) != 0;
+
+    return verdict == EXCHANGE_BROKEN || (verdict == EXCHANGE_ELSEWHERE && exchange->form.stream) ||
+           (verdict == EXCHANGE_TRUNCATED && !has_tc);
+}
+
 static void count(struct exchange *exchange, enum exchange_verdict verdict)
 {
     struct metrics *metrics = exchange->exchanges->metrics;
@@ -122,9 +133,7 @@ static void count(struct exchange *exchange, enum exchange_verdict verdict)
 
     if (verdict == EXCHANGE_FOREIGN)
         metric_inc(metrics, upstream_mismatched_total);
-    else if (verdict == EXCHANGE_BROKEN || (verdict == EXCHANGE_ELSEWHERE && exchange->form.stream))
-        metric_inc(metrics, upstream_broken_total);
-    else if (verdict == EXCHANGE_TRUNCATED && (info->flags & MESSAGE_TC) == 0)
+    else if (is_malformed(exchange, verdict))
         metric_inc(metrics, upstream_broken_total);
     else if (verdict == EXCHANGE_ANSWERED && info->octets_behind > 0)
         metric_inc(metrics, upstream_octets_behind_total);

@@ -260,7 +260,7 @@ def test_tls_1_3_is_used_where_there_is_a_choice_with_the_cheaper_cipher(start, 
 
 def test_nothing_but_forward_secret_aead_suites_is_offered(start, upstream):
     start(upstream)
-    connection = upstream.open_connections()[0]
+    connection = upstream.wait_for_connection()
     offered, versions = connection.offered_suites(), connection.offered_versions()
     assert offered and offered <= SUITES, [hex(suite) for suite in offered - SUITES]
     assert versions == [TLS13, TLS12]
