@@ -102,7 +102,9 @@ static enum ede reason_of(const struct flight *flight)
 {
     if (flight->lacking)
         return EDE_NOT_READY;
-    return group_is_hopeless(flight->group) ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR;
+    if (group_is_hopeless(flight->group) || group_is_refused(flight->group))
+        return EDE_NO_REACHABLE_AUTHORITY;
+    return EDE_NETWORK_ERROR;
 }
 
 static struct metrics *metrics_of(const struct flight *flight)
@@ -561,7 +563,7 @@ void flights_move_waiting(struct address *address)
         exchange_list_remove(&address->waiting, exchange);
         if (ask(flight) || is_out(flight) || group_awaits_fallback(flight->group))
             continue;
-        flight_fail(flight, choose(flight) == NULL ? EDE_NO_REACHABLE_AUTHORITY : EDE_NETWORK_ERROR);
+        flight_fail(flight, choose(flight) == NULL ? EDE_NO_REACHABLE_AUTHORITY : reason_of(flight));
     }
 }
 

@@ -49,6 +49,19 @@ bool group_is_hopeless(const struct group *group)
     return is_dead(group) && !group_awaits_fallback(group);
 }
 
+bool group_is_refused(const struct group *group)
+{
+    bool mismatch = false;
+
+    for (size_t i = 0; i < group->address_count; i++) {
+        if (address_is_good(&group->addresses[i]))
+            return false;
+        if (reachability_state(&group->addresses[i].peer.reachability) == IDENTITY_MISMATCH)
+            mismatch = true;
+    }
+    return mismatch;
+}
+
 struct group *group_in_use(struct group *group)
 {
     if (group->fallback != NULL && atomic_load_explicit(&group->status->fallback, memory_order_acquire))

@@ -475,7 +475,7 @@ def test_a_new_generation_proves_everything_itself(start, upstream):
     seen = len(upstream.connections)
     group = {**program.config["upstream up"], "pin": [upstream.certificate.pin, OTHER_PIN]}
     program.write_config({**program.config, "upstream up": group})
-    wait_until(lambda: len(upstream.connections) > seen, 10, "the new generation's connection")
+    wait_until(lambda: upstream.connections[seen:] and upstream.connections[seen].hello, 10, "the new generation's connection")
     assert upstream.connections[seen].offered_ticket() is None and not upstream.connections[seen].resumed
     assert right(program.ask("after.test"), "after.test")
 

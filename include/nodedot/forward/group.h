@@ -74,6 +74,9 @@ bool group_awaits_fallback(const struct group *group);
  * waiting is of no use. */
 bool group_is_hopeless(const struct group *group);
 
+/* No address of the group can be asked at this moment, and one of them has the wrong identity: time will not mend it. */
+bool group_is_refused(const struct group *group);
+
 /* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers", or its
  * fallback began to serve or ended; 0: never. A failure that was remembered before says nothing any more. */
 uint32_t group_recovered_s(const struct group *group);
