@@ -173,7 +173,7 @@ run: ## install what is missing, build, and answer on 127.0.0.1:5353 (CONFIG=FIL
 
 # ---- Test ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test check test-unit test-blackbox sanitize sanitize-threads thread-tests unit-tests
+.PHONY: test check test-unit test-blackbox sanitize sanitize-threads test-clocks thread-tests unit-tests
 test: ## install what is missing, build, and run all tests
 	@scripts/install-dependencies build test
 	+$(MAKE_QUIETLY) all unit-tests
@@ -186,6 +186,13 @@ test-unit: unit-tests ## run the unit tests alone (`make test` installs what the
 
 test-blackbox: all ## run the black-box tests alone (`make test` installs what they need)
 	@scripts/run-tests $(BUILD) blackbox
+
+# Those black-box tests that wait for time to pass.
+CLOCK_TESTS := $(addprefix tests/blackbox/test_,cookies.py floods.py limits.py resilience.py stale_and_prefetch.py)
+test-clocks: ## run unit tests and some black-box tests a second and 400 days after boot
+	@scripts/install-dependencies build test
+	+$(MAKE_QUIETLY) all unit-tests
+	@scripts/test-clocks $(BUILD) $(CLOCK_TESTS)
 
 sanitize: ## run all tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	+$(MAKE_QUIETLY) SANITIZE=address,undefined BUILD=build-asan test

@@ -13,8 +13,8 @@
 #define TURNS_AT_ONCE 300000
 /* Microseconds that a turn may take. */
 #define TURN_US 40
-/* When a simulation begins: late enough that a difference of two times is never negative. */
-#define BEGIN_US 1000000000ull
+/* When a simulation begins: the machine was booted just now. */
+#define BEGIN_US (CLOCK_HEAD_START_S * 1000000ull)
 #define WALL_S   1700000000
 
 #define EVENTS (EV_READ | EV_WRITE)

@@ -1,4 +1,5 @@
-/* Somebody sets the clock of the machine, a year back or forward: time to live and timers must not notice. */
+/* Somebody sets the clock of the machine, a year back or forward: time to live and timers must not notice. And the machine
+ * was booted this moment: nothing may look as if it had just happened. */
 #include "nodedot/base/clock.h"
 
 #include <ev.h>
@@ -13,8 +14,10 @@
 #include <cmocka.h>
 
 #define YEAR_S (365 * 24 * 3600)
+#define WEEK_S (7 * 24 * 3600) /* the longest period that an option allows */
 
-static time_t set_by_s; /* how far somebody set the clock */
+static time_t set_by_s;  /* how far somebody set the clock */
+static bool just_booted; /* the monotonic clock stands at 0 */
 
 /* Also in the place of the one that libev calls. */
 int clock_gettime(clockid_t clock, struct timespec *t)
@@ -23,6 +26,8 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
         t->tv_sec += set_by_s;
+    else if (just_booted)
+        *t = (struct timespec){0};
     return result;
 }
 
@@ -42,6 +47,27 @@ static void time_to_live_and_deadlines_go_on_as_before(void **state)
         assert_in_range(clock_us() - began_us, 0, 10000000);
         assert_in_range(clock_seconds() - began_s, 0, 10);
     }
+}
+
+static void never_is_long_ago_on_a_machine_booted_just_now(void **state)
+{
+    const uint64_t never = 0;
+
+    (void)state;
+    just_booted = true;
+    assert_true(clock_us() - never > 2ull * WEEK_S * 1000000);
+    assert_true(clock_ms() - never > 2ull * WEEK_S * 1000);
+    assert_true(clock_seconds() - never > 2ull * WEEK_S);
+    just_booted = false;
+}
+
+static void all_three_functions_tell_the_same_time(void **state)
+{
+    uint64_t us = clock_us();
+
+    (void)state;
+    assert_in_range(clock_ms() - us / 1000, 0, 10000);
+    assert_in_range(clock_seconds() + 1 - us / 1000000, 0, 11); /* the coarse clock lags by a tick */
 }
 
 static void dates_follow_the_clock(void **state)
@@ -96,6 +122,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_to_live_and_deadlines_go_on_as_before),
+        cmocka_unit_test(never_is_long_ago_on_a_machine_booted_just_now),
+        cmocka_unit_test(all_three_functions_tell_the_same_time),
         cmocka_unit_test(dates_follow_the_clock),
         cmocka_unit_test(a_timer_is_neither_early_nor_late),
     };

@@ -161,6 +161,21 @@ static void it_is_renewed_after_half_an_hour(void **state)
     assert_true(ask_again("192.0.2.1", issued + HOUR + HOUR / 2).valid);
 }
 
+static void a_cookie_of_the_first_seconds_is_as_good_as_any(void **state)
+{
+    (void)state;
+    for (uint32_t at = 0; at < 3; at++) {
+        struct cookie cookie = judge(&key, "192.0.2.1", "0102030405060708", at);
+
+        memcpy(option, cookie.octets, sizeof(option));
+        assert_true(ask_again("192.0.2.1", at).valid);
+        assert_true(ask_again("192.0.2.1", at + HOUR).valid);
+        assert_true(ask_again("192.0.2.1", at - 300).valid);
+        assert_false(ask_again("192.0.2.1", at + HOUR + 1).valid);
+        assert_false(ask_again("192.0.2.1", at - 301).valid);
+    }
+}
+
 static void its_time_may_wrap(void **state)
 {
     struct cookie cookie = judge(&key, "192.0.2.1", "0102030405060708", UINT32_MAX);
@@ -224,6 +239,7 @@ int main(void)
         TEST(a_cookie_for_ipv6_is_that_of_the_rfc),
         TEST(a_cookie_is_good_for_an_hour),
         TEST(it_is_renewed_after_half_an_hour),
+        TEST(a_cookie_of_the_first_seconds_is_as_good_as_any),
         TEST(its_time_may_wrap),
         TEST(it_is_good_for_one_address),
         TEST(any_other_bit_makes_it_worthless),
