@@ -28,6 +28,7 @@
  *  resolver/waiting.c       the queries that wait for an upstream, and who gives way
  *  resolver/outcome.c       what the end of a flight leaves in the cache
  *  resolver/answer.c        makes one client's answer
+ *  resolver/origin.c        where a zone's answers come from, as a number
  *  resolver/tally.c         which counter belongs to an RCODE and to a QTYPE
  *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
  *  resolver/hot_names.c     the names that are asked for most

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define CACHE_MAGIC 0x6e6f6465646f7402ull /* "nodedot", layout 2 */
+#define CACHE_MAGIC 0x6e6f6465646f7403ull /* "nodedot", layout 3 */
 #define CACHE_LINE  64
 /* Writers of 16 shards seldom meet. A shard has at least CACHE_MIN_SIZE, or the largest message would not fit. */
 #define SHARDS_MAX 16
@@ -64,8 +64,10 @@ struct record {
     uint32_t checking_disabled : 1;
     uint32_t failures : 4; /* of a failure: how many there were before it */
     struct record_notes notes;
+    uint32_t origin;
+    uint32_t reserved; /* 0: makes whole words */
 };
-_Static_assert(sizeof(struct record) == 24 && offsetof(struct record, notes) % 8 == 0,
+_Static_assert(sizeof(struct record) == 32 && offsetof(struct record, notes) % 8 == 0,
                "notes and message are copied in whole words");
 
 #define RECORD_MAX (sizeof(struct record) + MESSAGE_MAX_OCTETS + MESSAGE_MAX_RECORDS * sizeof(uint16_t))
@@ -206,6 +208,11 @@ static size_t shard_number(const struct cache *cache, uint64_t hash)
     return (size_t)(hash >> 60) & (cache->header.shard_count - 1);
 }
 
+uint64_t cache_hash(const struct cache *cache, const void *data, size_t size)
+{
+    return hash_keyed(&cache->header.key, data, size);
+}
+
 struct cache_key cache_key_of(const struct cache *cache, const struct question *question, bool dnssec_ok,
                               bool checking_disabled)
 {
@@ -247,6 +254,12 @@ static bool candidate_read(const struct ring_cursor *cursor, const struct cache_
     if (wanted > record->message_size)
         wanted = record->message_size;
     return ring_copy(cursor, sizeof(*record), out, wanted) && question_matches(out, wanted, key->question);
+}
+
+/* Would the answer come from the same place today? */
+static bool record_is_current(const struct record *record, const struct cache_key *key)
+{
+    return record->origin == key->origin || record->origin == key->origin_also;
 }
 
 /* A writer's clock may have turned a moment before the reader looked at its own. */
@@ -331,8 +344,8 @@ static bool lookup(struct cache *cache, const struct cache_key *key, uint32_t no
     } while (!candidate_read(&cursor, key, &record, out, capacity));
     age = record_age(&record, now);
     stale = !record_is_fresh(&record, now);
-    if (record.message_size > capacity || !record_is_servable(&record, now) || (stale && stale_ttl == 0) ||
-        !ttls_lower(&cursor, &record, out, age, stale ? stale_ttl : 0))
+    if (record.message_size > capacity || !record_is_current(&record, key) || !record_is_servable(&record, now) ||
+        (stale && stale_ttl == 0) || !ttls_lower(&cursor, &record, out, age, stale ? stale_ttl : 0))
         return false;
     hit_fill(hit, &record, now, use && ring_mark_used(&cursor));
     return true;
@@ -369,7 +382,7 @@ bool cache_peek(const struct cache *cache, const struct cache_key *key, uint32_t
     struct record record;
 
     if (!record_find(&cache->shards[shard_number(cache, key->hash)].ring, key, &cursor, &record) ||
-        !record_is_servable(&record, now))
+        !record_is_current(&record, key) || !record_is_servable(&record, now))
         return false;
     hit_fill(hit, &record, now, false);
     return true;
@@ -392,8 +405,8 @@ bool cache_claim(struct cache *cache, const struct cache_key *key, uint32_t now)
 
     if (!shard_lock(shard, STORE_TRIES, 0))
         return false;
-    if (record_find(&shard->ring, key, &cursor, &record) && record.kind != CACHE_FAILURE &&
-        record_is_servable(&record, now) && !record_is_claimed(&record, now)) {
+    if (record_find(&shard->ring, key, &cursor, &record) && record_is_current(&record, key) &&
+        record.kind != CACHE_FAILURE && record_is_servable(&record, now) && !record_is_claimed(&record, now)) {
         record.notes.claimed_at = now;
         record_set_notes(&cursor, &record.notes);
         claimed = true;
@@ -504,7 +517,8 @@ bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t
                             .life = life & 0xffffff,
                             .kind = info->negative ? CACHE_NEGATIVE : CACHE_POSITIVE,
                             .dnssec_ok = key->dnssec_ok,
-                            .checking_disabled = key->checking_disabled};
+                            .checking_disabled = key->checking_disabled,
+                            .origin = key->origin};
 
     if (life == 0 || !answer_is_cacheable(key, info, ttl_offsets))
         return false;
@@ -528,11 +542,12 @@ static struct record failure_record(const struct cache_key *key, const struct re
                             .kind = CACHE_FAILURE,
                             .dnssec_ok = key->dnssec_ok,
                             .checking_disabled = key->checking_disabled,
-                            .notes.failed_at = now};
+                            .notes.failed_at = now,
+                            .origin = key->origin};
     uint32_t life = CACHE_FAILURE_TTL;
 
-    if (found != NULL && found->kind == CACHE_FAILURE && found->notes.failed_at > forgiven &&
-        record_age(found, now) < (uint32_t)found->life + CACHE_FAILURE_AGAIN)
+    if (found != NULL && found->kind == CACHE_FAILURE && record_is_current(found, key) &&
+        found->notes.failed_at > forgiven && record_age(found, now) < (uint32_t)found->life + CACHE_FAILURE_AGAIN)
         record.failures = found->failures < FAILURES_COUNTED ? (found->failures + 1) & 0xf : FAILURES_COUNTED;
     life = smaller(life << record.failures, CACHE_FAILURE_TTL_MAX);
     record.life = life & 0xffffff;
@@ -570,7 +585,7 @@ bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint3
     if (!shard_lock(shard, STORE_TRIES, 0))
         return false;
     exists = record_find(&shard->ring, key, &older, &found);
-    if (exists && found.kind != CACHE_FAILURE && record_is_servable(&found, now)) {
+    if (exists && found.kind != CACHE_FAILURE && record_is_current(&found, key) && record_is_servable(&found, now)) {
         failure_note(&older, &found, now);
     } else {
         record = failure_record(key, exists ? &found : NULL, forgiven, now);

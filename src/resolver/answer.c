@@ -9,10 +9,17 @@
 /* TTL of the records of a stale answer (RFC 8767 section 4). */
 #define STALE_TTL_S 30
 
-struct cache_key answers_key(const struct answers *answers, const struct query_message *message)
+const struct zone_config *answers_zone(const struct answers *answers, const struct query_message *message,
+                                       struct cache_key *key)
 {
-    return cache_key_of(answers->cache, &message->question, message->edns.dnssec_ok,
-                        (message->flags & MESSAGE_CD) != 0);
+    const struct zone_config *zone = zone_of_question(answers->zones, &message->question);
+
+    if (zone == NULL)
+        return NULL;
+    *key =
+        cache_key_of(answers->cache, &message->question, message->edns.dnssec_ok, (message->flags & MESSAGE_CD) != 0);
+    origins_accept(answers->origins, zone, key);
+    return zone;
 }
 
 /* extended: the upper bits of its RCODE, which stand in its OPT. */

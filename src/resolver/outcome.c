@@ -4,7 +4,11 @@
 
 struct cache_key outcome_key(const struct outcome *outcome, const struct flight *flight)
 {
-    return cache_key_of(outcome->cache, &flight->key.question, flight->key.dnssec_ok, flight->key.checking_disabled);
+    struct cache_key key =
+        cache_key_of(outcome->cache, &flight->key.question, flight->key.dnssec_ok, flight->key.checking_disabled);
+
+    origins_accept(outcome->origins, flight->zone, &key);
+    return key;
 }
 
 void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key)
@@ -15,16 +19,6 @@ void outcome_failed(struct outcome *outcome, const struct flight *flight, const 
                         clock_seconds());
 }
 
-static struct cache_limits limits_of(const struct config *config, const struct zone_config *zone)
-{
-    return (struct cache_limits){
-        .min_ttl = config->min_ttl,
-        .max_ttl = config->max_ttl,
-        .negative_max_ttl = zone->negative_max_ttl != CONFIG_UNSET ? zone->negative_max_ttl : config->negative_max_ttl,
-        .stale_max = zone->stale_max != CONFIG_UNSET ? zone->stale_max : config->stale_max,
-    };
-}
-
 static void keep_bailiwick(struct outcome *outcome, struct bailiwick_answer *answer)
 {
     unsigned dropped = bailiwick_keep(outcome->bailiwick, answer);
@@ -33,16 +27,18 @@ static void keep_bailiwick(struct outcome *outcome, struct bailiwick_answer *ans
         metric_add(outcome->metrics, upstream_foreign_total, dropped);
 }
 
-void outcome_take(struct outcome *outcome, const struct flight *flight, const struct cache_key *key,
+void outcome_take(struct outcome *outcome, const struct flight *flight, struct cache_key *key,
                   struct bailiwick_answer *answer)
 {
-    struct cache_limits limits = limits_of(outcome->config, flight->zone);
+    struct cache_limits limits = origins_limits(outcome->config, flight->zone);
 
     keep_bailiwick(outcome, answer);
-    if (!outcome_is_good(answer))
+    if (!outcome_is_good(answer)) {
         outcome_failed(outcome, flight, key);
-    else if (cache_store(outcome->cache, key, answer->message, answer->info, answer->ttl_offsets, &limits,
-                         clock_seconds()))
+        return;
+    }
+    origins_choose(outcome->origins, flight->zone, flight->fell_back, key);
+    if (cache_store(outcome->cache, key, answer->message, answer->info, answer->ttl_offsets, &limits, clock_seconds()))
         metric_inc(outcome->metrics, cache_stores_total);
     else
         cache_forgive(outcome->cache, key);

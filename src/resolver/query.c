@@ -19,15 +19,12 @@ static void count_client(struct query_engine *engine, const struct client *clien
 /* May a stale answer, or a failure, that was found be the answer at once? If not, the upstream is asked first. What is
  * served stale for a long time is refreshed behind the client's back, so that nobody waits for an upstream that was out
  * a moment ago. */
-static bool serve_at_once(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
+static bool serve_at_once(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone,
+                          const struct cache_hit *hit)
 {
-    const struct zone_config *zone = zone_find(engine->zones, &key->question->qname);
-    struct group *group;
+    struct group *group = &engine->forward.groups[zone->upstream];
     const struct flight *flight;
 
-    if (zone == NULL)
-        return false;
-    group = &engine->forward.groups[zone->upstream];
     if (hit->kind == CACHE_FAILURE)
         return hit->failed_at > group_recovered_s(group);
     if (refresh_failed_within(&engine->refresh, hit, zone, REFRESH_RECHECK_S))
@@ -44,50 +41,49 @@ static bool serve_at_once(struct query_engine *engine, const struct cache_key *k
 }
 
 /* A fresh answer, or a failure, was asked for once more. */
-static void note_use(struct query_engine *engine, const struct cache_key *key, const struct cache_hit *hit)
+static void note_use(struct query_engine *engine, const struct cache_key *key, const struct zone_config *zone,
+                     const struct cache_hit *hit)
 {
-    const struct zone_config *zone;
-
     if (hit->kind == CACHE_FAILURE)
         return;
     hot_names_use(&engine->refresh.hot_names, key);
-    if (!hit->prefetch_due || !engine->config->prefetch)
-        return;
-    zone = zone_find(engine->zones, &key->question->qname);
-    if (zone != NULL)
+    if (hit->prefetch_due && engine->config->prefetch)
         refresh_ask(&engine->refresh, key, zone);
 }
 
 /* Answers from the cache if that is right without asking the upstream. Returns 0 for a miss. */
-static ssize_t answer_hit(struct query_engine *engine, const struct reply *reply, const struct cache_key *key)
+static ssize_t answer_hit(struct query_engine *engine, const struct reply *reply, const struct cache_key *key,
+                          const struct zone_config *zone)
 {
     struct cache_hit hit;
 
     if (!answers_look_up(&engine->answers, reply, key, &hit))
         return 0;
-    if ((hit.stale || hit.kind == CACHE_FAILURE) && !serve_at_once(engine, key, &hit))
+    if ((hit.stale || hit.kind == CACHE_FAILURE) && !serve_at_once(engine, key, zone, &hit))
         return 0;
     if (hit.stale) {
         metric_inc(engine->metrics, cache_misses_total);
     } else {
         metric_inc(engine->metrics, cache_hits_total);
-        note_use(engine, key, &hit);
+        note_use(engine, key, zone, &hit);
     }
     return answers_stored(&engine->answers, reply, &hit, QUERY_FROM_CACHE);
 }
 
-/* The cache had nothing fresh. */
-static ssize_t answer_miss(struct query_engine *engine, const struct reply *reply, const struct cache_key *key)
+static ssize_t answer_question(struct query_engine *engine, const struct reply *reply)
 {
-    const struct zone_config *zone = zone_find(engine->zones, &key->question->qname);
-    ssize_t size = answers_local(&engine->answers, reply, zone);
+    struct cache_key key;
+    const struct zone_config *zone = answers_zone(&engine->answers, reply->message, &key);
+    ssize_t size = zone != NULL ? answer_hit(engine, reply, &key, zone) : 0;
 
+    if (size == 0)
+        size = answers_local(&engine->answers, reply, zone);
     if (size > 0)
         return size;
     if (zone == NULL) /* no zone of the configuration covers the name */
         return answers_error(&engine->answers, reply, RCODE_REFUSED, EDE_NOT_AUTHORITATIVE);
     metric_inc(engine->metrics, cache_misses_total);
-    return waiting_ask(&engine->waiting, reply, key, zone);
+    return waiting_ask(&engine->waiting, reply, &key, zone);
 }
 
 /* DESIGN, "What is refused, and how". */
@@ -173,8 +169,6 @@ static ssize_t answer_received(struct query_engine *engine, const struct client 
     struct reply reply = {
         .client = client, .message = &message, .question = octets + MESSAGE_HEADER, .out = out, .capacity = capacity};
     enum query_verdict verdict;
-    struct cache_key key;
-    ssize_t answer;
     bool proven;
 
     count_client(engine, client);
@@ -194,9 +188,7 @@ static ssize_t answer_received(struct query_engine *engine, const struct client 
     tally_type(engine->metrics, message.question.qtype);
     if (admission == ADMISSION_REFUSED)
         return answers_error(&engine->answers, &reply, RCODE_REFUSED, EDE_PROHIBITED);
-    key = answers_key(&engine->answers, &message);
-    answer = answer_hit(engine, &reply, &key);
-    return answer > 0 ? answer : answer_miss(engine, &reply, &key);
+    return answer_question(engine, &reply);
 }
 
 ssize_t query_receive(void *owner, const struct client *client, const uint8_t *octets, size_t size, uint8_t *out,
@@ -216,29 +208,37 @@ ssize_t query_receive(void *owner, const struct client *client, const uint8_t *o
 
 static void init_parts(struct query_engine *engine, const struct query_setup *setup)
 {
+    const struct config *config = setup->config;
     struct metrics *metrics = setup->forward.metrics;
 
-    engine->config = setup->config;
-    engine->zones = setup->zones;
+    engine->config = config;
     engine->admission = setup->admission;
     engine->cookie_key = setup->cookie_key;
     engine->metrics = metrics;
     engine->busiest = setup->busiest;
-    engine->answers =
-        (struct answers){.config = setup->config, .cache = engine->cache, .metrics = metrics, .trace.tap = setup->tap};
-    engine->refresh = (struct refresh){.config = setup->config,
+    engine->answers = (struct answers){.config = config,
                                        .zones = setup->zones,
+                                       .origins = setup->origins,
+                                       .cache = engine->cache,
+                                       .metrics = metrics,
+                                       .trace.tap = setup->tap};
+    engine->refresh = (struct refresh){.config = config,
+                                       .zones = setup->zones,
+                                       .origins = setup->origins,
                                        .cache = engine->cache,
                                        .metrics = metrics,
                                        .forward = &engine->forward};
-    engine->waiting = (struct waiting){
-        .config = setup->config,
-        .metrics = metrics,
-        .forward = &engine->forward,
-        .answers = &engine->answers,
-        .refresh = &engine->refresh,
-        .in_flight = setup->in_flight,
-        .outcome = {.config = setup->config, .forward = &engine->forward, .cache = engine->cache, .metrics = metrics}};
+    engine->waiting = (struct waiting){.config = config,
+                                       .metrics = metrics,
+                                       .forward = &engine->forward,
+                                       .answers = &engine->answers,
+                                       .refresh = &engine->refresh,
+                                       .in_flight = setup->in_flight};
+    engine->waiting.outcome = (struct outcome){.config = config,
+                                               .origins = setup->origins,
+                                               .forward = &engine->forward,
+                                               .cache = engine->cache,
+                                               .metrics = metrics};
 }
 
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error)

@@ -93,11 +93,14 @@ static void keep_fresh(struct refresh *refresh, const struct hot_name *name, uin
                             .dnssec_ok = name->dnssec_ok,
                             .checking_disabled = name->checking_disabled,
                             .hash = name->hash};
-    const struct zone_config *zone = zone_find(refresh->zones, &name->question.qname);
+    const struct zone_config *zone = zone_of_question(refresh->zones, &name->question);
     struct cache_hit hit;
 
     /* What is not there at all is left to the next client: it may be an answer that cannot be stored any more. */
-    if (zone != NULL && cache_peek(refresh->cache, &key, now, &hit) && is_due(refresh, &hit, zone))
+    if (zone == NULL)
+        return;
+    origins_accept(refresh->origins, zone, &key);
+    if (cache_peek(refresh->cache, &key, now, &hit) && is_due(refresh, &hit, zone))
         refresh_ask(refresh, &key, zone);
 }
 

@@ -37,6 +37,7 @@ struct resolver {
     struct ev_loop *loop;
     struct metrics *metrics; /* the control thread's block */
     struct zone_table zones;
+    struct origins origins;
     struct admission *admission;
     struct quota *quota;
     struct revalidator *revalidator;
@@ -259,6 +260,7 @@ static bool init_workers(struct resolver *resolver)
             .query = {.config = start->config,
                       .busiest = &slot->busiest.sketches[i],
                       .zones = &resolver->zones,
+                      .origins = &resolver->origins,
                       .admission = resolver->admission,
                       .cookie_key = &start->cookie_key,
                       .in_flight = &resolver->in_flight,
@@ -301,6 +303,7 @@ static bool init_shared(struct resolver *resolver)
     cache_statistics(resolver->cache, &statistics);
     resolver->evictions = statistics.evictions;
     zone_table_init(&resolver->zones, config);
+    origins_init(&resolver->origins, config, slot->upstreams, resolver->cache);
     process_open(&resolver->process, atomic_load(&slot->process.cpu_us)); /* of the last process in this slot */
     metrics_reset_gauges(slot);
     busiest_begin(&slot->busiest, &config->client_prefix, clock_ms());

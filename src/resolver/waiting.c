@@ -223,9 +223,10 @@ static void displace(struct waiting *waiting, struct fairness_place *place)
 
 static void answer_displaced(struct waiting *waiting, struct waiting_query *query)
 {
-    struct cache_key key = answers_key(waiting->answers, &query->message);
     struct reply reply = begin_reply(query);
+    struct cache_key key;
 
+    answers_zone(waiting->answers, &query->message, &key); /* it has one, or it would not have waited */
     send_answer(waiting, query, &reply, failed_answer(waiting, &reply, &key, EDE_NOT_READY));
     pool_release(&waiting->queries, query);
 }

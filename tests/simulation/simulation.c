@@ -46,6 +46,7 @@ static struct {
     unsigned variant;
     struct status_page page;
     struct zone_table zones;
+    struct origins origins;
     struct worker worker;
     struct listen_sockets sockets;
     struct resolver_start start;
@@ -437,6 +438,15 @@ static void init_status(void)
     atomic_store(&slot->address_count, count);
 }
 
+static void init_origins(void)
+{
+    struct cache *cache = cache_open(cache_memory);
+
+    check(cache != NULL);
+    origins_init(&run.origins, run.config, run.page.slots[0].upstreams, cache);
+    cache_close(cache);
+}
+
 static void init_run(const uint8_t *script, size_t size)
 {
     static const struct hash_key seed_key = {{1, 2}};
@@ -456,6 +466,7 @@ static void init_run(const uint8_t *script, size_t size)
     init_status();
     zone_table_init(&run.zones, run.config);
     check(cache_format(cache_memory, CACHE_SIZE) == 0);
+    init_origins();
     run.admission = admission_create(run.config);
     run.quota =
         quota_create(run.config->tcp_connections, run.config->tcp_connections_per_client, &run.config->client_prefix);
@@ -471,6 +482,7 @@ static void init_worker(void)
     struct worker_setup setup = {.start = &run.start,
                                  .query = {.config = run.config,
                                            .zones = &run.zones,
+                                           .origins = &run.origins,
                                            .admission = run.admission,
                                            .cookie_key = &run.truth_key,
                                            .in_flight = &run.in_flight,

@@ -278,6 +278,51 @@ static void each_part_of_the_key_tells_answers_apart(void **state)
     assert_true(lookup(f, &q, NOW, 0));
 }
 
+static void an_answer_of_another_origin_is_a_miss_and_makes_room(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("origin.test", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    key.origin = key.origin_also = 1;
+    answer_begin(&f->answer, &q, 0);
+    answer_add_a(&f->answer, 300);
+    answer_end(&f->answer);
+    assert_true(cache_store(f->cache, &key, f->answer.octets, &f->answer.info, f->answer.ttl_offsets, &f->limits, NOW));
+    assert_true(cache_lookup(f->cache, &key, NOW, 0, f->out, sizeof(f->out), &f->hit));
+    key.origin = 2;
+    assert_true(cache_lookup(f->cache, &key, NOW, 0, f->out, sizeof(f->out), &f->hit)); /* the other one is good, too */
+    key.origin_also = 2;
+    assert_false(cache_lookup(f->cache, &key, NOW, 30, f->out, sizeof(f->out), &f->hit));
+    assert_false(cache_read_back(f->cache, &key, NOW, f->out, sizeof(f->out), &f->hit));
+    assert_false(cache_peek(f->cache, &key, NOW, &f->hit));
+    assert_false(cache_claim(f->cache, &key, NOW));
+    assert_true(cache_store(f->cache, &key, f->answer.octets, &f->answer.info, f->answer.ttl_offsets, &f->limits, NOW));
+    assert_true(cache_lookup(f->cache, &key, NOW, 0, f->out, sizeof(f->out), &f->hit));
+    key.origin = key.origin_also = 1;
+    assert_false(cache_lookup(f->cache, &key, NOW, 0, f->out, sizeof(f->out), &f->hit));
+}
+
+static void a_failure_takes_the_place_of_an_answer_of_another_origin_and_begins_its_own_count(void **state)
+{
+    struct fixture *f = *state;
+    struct question q = question_of("origin.test", TYPE_A);
+    struct cache_key key = cache_key_of(f->cache, &q, false, false);
+
+    store_a(f, &q, 300);
+    key.origin = key.origin_also = 1;
+    assert_true(cache_store_failure(f->cache, &key, 0, NOW));
+    assert_true(cache_peek(f->cache, &key, NOW, &f->hit));
+    assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
+    key.origin = key.origin_also = 2;
+    assert_true(cache_store_failure(f->cache, &key, 0, NOW + 1)); /* of another upstream: the first one */
+    assert_true(cache_peek(f->cache, &key, NOW + 1, &f->hit));
+    assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
+    assert_true(cache_store_failure(f->cache, &key, 0, NOW + 2));
+    assert_true(cache_peek(f->cache, &key, NOW + 2, &f->hit));
+    assert_int_equal(f->hit.life, 2 * CACHE_FAILURE_TTL);
+}
+
 static void questions_with_the_same_hash_do_not_get_each_others_answers(void **state)
 {
     struct fixture *f = *state;
@@ -288,7 +333,7 @@ static void questions_with_the_same_hash_do_not_get_each_others_answers(void **s
 
     for (unsigned i = 0; i < 5; i++)
         for (unsigned bits = 0; bits < 4; bits++) {
-            struct cache_key key = {&questions[i], (bits & 1) != 0, (bits & 2) != 0, hash};
+            struct cache_key key = {&questions[i], (bits & 1) != 0, (bits & 2) != 0, hash, 0, 0};
 
             if (i * 4 + bits >= 16)
                 break; /* no more entries for one hash */
@@ -300,7 +345,7 @@ static void questions_with_the_same_hash_do_not_get_each_others_answers(void **s
                 cache_store(f->cache, &key, f->answer.octets, &f->answer.info, f->answer.ttl_offsets, &f->limits, NOW));
         }
     for (unsigned i = 0; i < 16; i++) {
-        struct cache_key key = {&questions[i / 4], (i & 1) != 0, (i & 2) != 0, hash};
+        struct cache_key key = {&questions[i / 4], (i & 1) != 0, (i & 2) != 0, hash, 0, 0};
 
         assert_true(cache_lookup(f->cache, &key, NOW, 0, f->out, sizeof(f->out), &f->hit));
         assert_int_equal(f->hit.ttl_left, 100 + i);
@@ -1058,6 +1103,8 @@ int main(void)
         TEST(the_question_comes_back_in_lower_case),
         TEST(an_opt_record_at_the_end_is_left_out),
         TEST(each_part_of_the_key_tells_answers_apart),
+        TEST(an_answer_of_another_origin_is_a_miss_and_makes_room),
+        TEST(a_failure_takes_the_place_of_an_answer_of_another_origin_and_begins_its_own_count),
         TEST(questions_with_the_same_hash_do_not_get_each_others_answers),
         TEST(a_ttl_counts_down_and_its_last_second_is_the_last),
         TEST(a_reader_whose_clock_is_a_second_behind_gets_the_answer),

@@ -1,5 +1,7 @@
 #include "nodedot/forward/zone.h"
 
+#include "nodedot/dns/record.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -149,6 +151,34 @@ static void a_full_table_agrees_with_a_search_through_all_zones(void **state)
     }
 }
 
+static void assert_zone_of(const char *text, uint16_t qtype, const char *expected)
+{
+    struct question question = {.qname = name_of(text), .qtype = qtype, .qclass = CLASS_IN};
+    const struct zone_config *zone = zone_of_question(&table, &question);
+    char found[NAME_TEXT];
+
+    assert_string_equal(zone != NULL ? name_to_text(&zone->name, found) : "none", expected);
+}
+
+static void a_ds_at_a_zones_apex_belongs_to_the_zone_above(void **state)
+{
+    static const char *const zones[] = {".", "example.com", "sub.example.com", NULL};
+    static const char *const alone[] = {"example.com", NULL};
+
+    (void)state;
+    configure(zones);
+    assert_zone_of("sub.example.com", TYPE_DS, "example.com");
+    assert_zone_of("example.com", TYPE_DS, ".");
+    assert_zone_of("example.com", TYPE_A, "example.com");
+    assert_zone_of("www.sub.example.com", TYPE_DS, "sub.example.com");
+    assert_zone_of("com", TYPE_DS, ".");
+    assert_zone_of(".", TYPE_DS, ".");
+    configure(alone);
+    assert_zone_of("example.com", TYPE_DS, "example.com"); /* nobody else can be asked */
+    assert_zone_of("com", TYPE_DS, "none");
+    assert_zone_of(".", TYPE_DS, "none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +189,7 @@ int main(void)
         cmocka_unit_test(without_zones_nothing_is_found),
         cmocka_unit_test(the_longest_name_is_looked_up_to_its_last_label),
         cmocka_unit_test(a_full_table_agrees_with_a_search_through_all_zones),
+        cmocka_unit_test(a_ds_at_a_zones_apex_belongs_to_the_zone_above),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
  *
  * Key:    QNAME (lower case, wire form), QTYPE, QCLASS, and the DO and CD bits; compared in full, never by hash
  *         alone.
+ * Origin: a record keeps the number that the key had when it was stored. A record of another origin than those of the key is
+ *         a miss, and the next store takes its place: the configuration has changed since (resolver/origin.h).
  * Time:   whole seconds given by the caller (clock_seconds()); this module never reads a clock.
  * Memory: the mapping handed to cache_open(), never more; when it is full the oldest answer that was not used since
  *         the last lap makes room.
@@ -49,7 +51,9 @@ struct cache_key {
     const struct question *question;
     bool dnssec_ok;
     bool checking_disabled;
-    uint64_t hash; /* by cache_key_of() */
+    uint64_t hash;        /* by cache_key_of() */
+    uint32_t origin;      /* stored with an answer; the caller sets both */
+    uint32_t origin_also; /* another origin whose answers are good; as a rule the same */
 };
 
 enum cache_kind { CACHE_POSITIVE, CACHE_NEGATIVE, CACHE_FAILURE };
@@ -90,7 +94,10 @@ void cache_close(struct cache *cache);
  * next store there, which empties it. */
 void cache_clear(struct cache *cache);
 
-/* Makes a key; question must outlive it. Asks the CPU for the line of the index that the look-up will read. */
+/* A hash with the key of the mapping: the same in every process that has it open, and nobody else can tell it. */
+uint64_t cache_hash(const struct cache *cache, const void *data, size_t size);
+
+/* Makes a key of origin 0; question must outlive it. Asks the CPU for the line of the index that the look-up will read. */
 struct cache_key cache_key_of(const struct cache *cache, const struct question *question, bool dnssec_ok,
                               bool checking_disabled);
 

@@ -12,8 +12,10 @@
 #include "nodedot/config/config.h"
 #include "nodedot/dns/bailiwick.h"
 #include "nodedot/dns/message.h"
+#include "nodedot/forward/zone.h"
 #include "nodedot/listener/client.h"
 #include "nodedot/observe/metrics.h"
+#include "nodedot/resolver/origin.h"
 #include "nodedot/resolver/trace.h"
 
 #include <stdbool.h>
@@ -24,6 +26,8 @@
 /* What the answers of one thread need. */
 struct answers {
     const struct config *config;
+    const struct zone_table *zones;
+    const struct origins *origins;
     struct cache *cache;
     struct metrics *metrics;
     struct trace trace; /* of the query in hand */
@@ -39,8 +43,10 @@ struct reply {
     size_t capacity; /* of out, at least MESSAGE_MAX_OCTETS */
 };
 
-/* The key of a client's question. It refers to message. */
-struct cache_key answers_key(const struct answers *answers, const struct query_message *message);
+/* The zone of a client's question; NULL: none of the configuration covers it, and no answer to it is cached. Else *key is
+ * its key, which refers to message. */
+const struct zone_config *answers_zone(const struct answers *answers, const struct query_message *message,
+                                       struct cache_key *key);
 
 /* An answer without records. */
 ssize_t answers_error(struct answers *answers, const struct reply *reply, enum rcode rcode, enum ede ede);

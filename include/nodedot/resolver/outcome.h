@@ -11,9 +11,11 @@
 #include "nodedot/forward/engine.h"
 #include "nodedot/forward/flight.h"
 #include "nodedot/observe/metrics.h"
+#include "nodedot/resolver/origin.h"
 
 struct outcome {
     const struct config *config;
+    const struct origins *origins;
     const struct engine *forward;
     struct cache *cache;
     struct metrics *metrics;
@@ -23,8 +25,9 @@ struct outcome {
 /* The key of a flight's question. It refers to the flight. */
 struct cache_key outcome_key(const struct outcome *outcome, const struct flight *flight);
 
-/* Leaves out what does not belong to the question, and stores the rest, or that the upstream failed. */
-void outcome_take(struct outcome *outcome, const struct flight *flight, const struct cache_key *key,
+/* Leaves out what does not belong to the question, and stores the rest, or that the upstream failed. After a good answer
+ * the key finds that answer alone, whatever becomes of its origin meanwhile. */
+void outcome_take(struct outcome *outcome, const struct flight *flight, struct cache_key *key,
                   struct bailiwick_answer *answer);
 
 /* Remembers that the flight's question failed; in an answer that can still be served stale, that its refresh did. */

@@ -21,7 +21,6 @@
 
 struct query_engine {
     const struct config *config;
-    const struct zone_table *zones;
     struct admission *admission;
     const struct hash_key *cookie_key;
     struct cache *cache;
@@ -37,6 +36,7 @@ struct query_engine {
 struct query_setup {
     const struct config *config;
     const struct zone_table *zones;
+    const struct origins *origins;
     struct admission *admission;
     const struct hash_key *cookie_key; /* of server cookies */
     _Atomic uint32_t *in_flight;

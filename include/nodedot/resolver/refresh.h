@@ -17,6 +17,7 @@
 #include "nodedot/forward/zone.h"
 #include "nodedot/observe/metrics.h"
 #include "nodedot/resolver/hot_names.h"
+#include "nodedot/resolver/origin.h"
 
 #include <ev.h>
 
@@ -35,6 +36,7 @@
 struct refresh {
     const struct config *config;
     const struct zone_table *zones;
+    const struct origins *origins;
     struct cache *cache;
     struct metrics *metrics;
     struct engine *forward;
