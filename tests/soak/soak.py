@@ -7,7 +7,8 @@ and then and clients ask over UDP and TCP: names asked before, new names, cluste
 
   - every proper query was answered within 5 s: its own answer, or SERVFAIL;
   - the counters add up: queries = answers + drops by cause, and nothing is in flight;
-  - memory and descriptors are where they were after the first third;
+  - memory and descriptors are where they were after the first third. Memory is heap and stacks: the cache and the status page
+    are mappings of a fixed size whose pages fill up as they are used, for as long as the run lasts;
   - once the faults are over, a new name is answered within 2 s.
 """
 
@@ -264,7 +265,7 @@ def torment(seconds, servers, faults, program, reload_every):
 
 
 def fill_cache(program):
-    """Touches all of the cache, whose pages would else look like growth."""
+    """Fills the cache before the load begins, so that it overwrites its oldest records during the whole run."""
     with program.tcp() as c:
         for first in range(0, FILL_NAMES, FILL_WINDOW):
             names = [f"fill{number}.soak.test" for number in range(first, first + FILL_WINDOW)]
@@ -278,7 +279,7 @@ def measure(program):
     wait_until(lambda: len(program.resolvers()) == 1, 15, "one generation")
     wait_until(lambda: program.counter("in_flight") == 0, 10, "nothing in flight")
     wait_until(lambda: program.counter("tcp_connections") == 0, 15, "no client connected")
-    return program.memory_kib(), program.open_files()
+    return program.memory_kib("Pss_Anon"), program.open_files()
 
 
 def check_counters(counters):
@@ -318,12 +319,12 @@ def serve_again(program):
 def problems_of(account, program, before, after):
     print(f"queries: {account.sent} sent, {account.good} answered, {account.servfail} SERVFAIL, {len(account.lost)} lost, "
           f"{len(account.wrong)} wrong; slowest {account.slowest * 1000:.0f} ms")
-    print(f"memory: {before[0]} KiB after the first third, {after[0]} KiB at the end; descriptors: {before[1]}, {after[1]}")
+    print(f"heap and stacks: {before[0]} KiB after the first third, {after[0]} KiB at the end; descriptors: {before[1]}, {after[1]}")
     problems = [f"lost: {one}" for one in account.lost[:20]] + [f"wrong: {one}" for one in account.wrong[:20]]
     if account.good < account.sent / 2:
         problems.append("less than half of the queries had their answer")
     if None not in before and not program.sanitized() and after[0] > before[0] + MEMORY_SLACK_KIB:
-        problems.append(f"memory grew by {after[0] - before[0]} KiB")
+        problems.append(f"heap and stacks grew by {after[0] - before[0]} KiB")
     if None not in before and after[1] > before[1] + FILES_SLACK:
         problems.append(f"{after[1] - before[1]} descriptors more than before")
     return problems

@@ -246,14 +246,14 @@ class Nodedot:
         with open(binary(), "rb") as program:
             return b"__asan_init" in program.read()
 
-    def memory_kib(self):
-        """Proportional set size of all its processes (the shared memory counts once). None: not for an ordinary user to see, since
-        a resolver is not dumpable."""
+    def memory_kib(self, kind="Pss"):
+        """Proportional set size of all its processes (memory that they share counts once). None: not for an ordinary user to see,
+        since a resolver is not dumpable. kind: a line of smaps_rollup; Pss_Anon is heap and stacks without the shared mappings."""
         total = 0
         try:
             for pid in self.processes():
                 with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as smaps:
-                    total += int(re.search(r"(?m)^Pss:\s+(\d+)", smaps.read())[1])
+                    total += int(re.search(rf"(?m)^{kind}:\s+(\d+)", smaps.read())[1])
         except PermissionError:
             return None
         return total
