@@ -103,11 +103,14 @@ static void on_wake(struct ev_loop *loop, ev_async *async, int revents)
         begin_drain(worker, (enum resolver_order)order);
 }
 
-void worker_run(struct worker *worker)
+void worker_open(struct worker *worker)
 {
     on_heartbeat(worker->loop, &worker->heartbeat, 0);
     engine_open(&worker->engine.forward);
-    ev_run(worker->loop, 0);
+}
+
+void worker_close(struct worker *worker)
+{
     metric_set(worker->metrics, heartbeat_ms, 0);
     metric_set(worker->metrics, in_flight, 0);
     tcp_close(&worker->tcp);
@@ -119,7 +122,11 @@ void worker_run(struct worker *worker)
 
 static void *run_thread(void *argument)
 {
-    worker_run(argument);
+    struct worker *worker = argument;
+
+    worker_open(worker);
+    ev_run(worker->loop, 0);
+    worker_close(worker);
     return NULL;
 }
 

@@ -13,6 +13,7 @@
 #define TURNS_AT_ONCE 300000
 /* Microseconds that a turn may take. */
 #define TURN_US 40
+#define LOOPS   4
 /* When a simulation begins: the machine was booted just now. */
 #define BEGIN_US (CLOCK_HEAD_START_S * 1000000ull)
 #define WALL_S   1700000000
@@ -21,8 +22,6 @@
 
 struct ev_loop {
     bool broken;
-    uint64_t now_us, until_us;
-    uint64_t random;
     unsigned ios, timers, prepares, asyncs;
     ev_io *io[WATCHERS];
     ev_timer *timer[WATCHERS];
@@ -30,16 +29,23 @@ struct ev_loop {
     ev_async *async[8];
 };
 
-static struct ev_loop loop;
+/* One for each simulated thread, in the order of ev_loop_new(). Time and random numbers are common to all. */
+static struct ev_loop loops[LOOPS];
+static unsigned loop_count;
+static const struct ev_loop *current;
+static struct {
+    uint64_t now_us, until_us;
+    uint64_t random;
+} world;
 
 /* ---- random numbers: xorshift64* ---- */
 
 static uint64_t draw(void)
 {
-    loop.random ^= loop.random >> 12;
-    loop.random ^= loop.random << 25;
-    loop.random ^= loop.random >> 27;
-    return loop.random * 0x2545f4914f6cdd1dull;
+    world.random ^= world.random >> 12;
+    world.random ^= world.random << 25;
+    world.random ^= world.random >> 27;
+    return world.random * 0x2545f4914f6cdd1dull;
 }
 
 void random_bytes(void *out, size_t size)
@@ -69,17 +75,17 @@ uint32_t random_below(uint32_t bound)
 
 uint64_t clock_us(void)
 {
-    return loop.now_us;
+    return world.now_us;
 }
 
 uint64_t clock_ms(void)
 {
-    return loop.now_us / 1000;
+    return world.now_us / 1000;
 }
 
 uint32_t clock_seconds(void)
 {
-    return (uint32_t)(loop.now_us / 1000000);
+    return (uint32_t)(world.now_us / 1000000);
 }
 
 int64_t clock_wall_seconds(void)
@@ -89,24 +95,40 @@ int64_t clock_wall_seconds(void)
 
 uint64_t loop_now_us(void)
 {
-    return loop.now_us;
+    return world.now_us;
 }
 
 void loop_advance(uint64_t ms)
 {
-    loop.until_us = loop.now_us + ms * 1000;
+    world.until_us = world.now_us + ms * 1000;
 }
 
 void loop_reset(uint64_t seed)
 {
-    memset(&loop, 0, sizeof(loop));
-    loop.random = seed != 0 ? seed : 1;
-    loop.now_us = loop.until_us = BEGIN_US;
+    memset(loops, 0, sizeof(loops));
+    loop_count = 0;
+    current = NULL;
+    world.random = seed != 0 ? seed : 1;
+    world.now_us = world.until_us = BEGIN_US;
 }
 
 unsigned loop_watchers(void)
 {
-    return loop.ios + loop.timers;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < loop_count; i++)
+        count += loops[i].ios + loops[i].timers;
+    return count;
+}
+
+void loop_enter(const struct ev_loop *loop)
+{
+    current = loop;
+}
+
+unsigned loop_thread(void)
+{
+    return current == NULL ? 0 : (unsigned)(current - loops);
 }
 
 /* ---- watchers: active is one more than the place in the table ---- */
@@ -136,7 +158,7 @@ void ev_timer_start(struct ev_loop *l, ev_timer *w)
     if (w->active != 0)
         return;
     check(l->timers < WATCHERS && w->at >= 0.);
-    w->at += (double)l->now_us / 1e6;
+    w->at += (double)world.now_us / 1e6;
     l->timer[l->timers] = w;
     w->active = (int)++l->timers;
 }
@@ -178,7 +200,8 @@ void ev_async_send(struct ev_loop *l, ev_async *w)
 struct ev_loop *ev_loop_new(unsigned flags)
 {
     (void)flags;
-    return &loop;
+    check(loop_count < LOOPS);
+    return &loops[loop_count++];
 }
 
 void ev_loop_destroy(struct ev_loop *l)
@@ -243,7 +266,7 @@ static bool run_timers(struct ev_loop *l)
     for (unsigned i = 0; i < l->timers;) {
         ev_timer *w = l->timer[i];
 
-        if (due_us(w) > l->now_us) {
+        if (due_us(w) > world.now_us) {
             i++;
             continue;
         }
@@ -254,7 +277,7 @@ static bool run_timers(struct ev_loop *l)
             ev_timer_start(l, w);
         }
         w->cb(l, w, EV_TIMER);
-        if (w->active == 0 || due_us(w) > l->now_us)
+        if (w->active == 0 || due_us(w) > world.now_us)
             i = 0; /* the table has changed */
         else
             break; /* set anew and due at once: others have their turn first */
@@ -276,12 +299,65 @@ static bool run_asyncs(struct ev_loop *l)
     return ran;
 }
 
-/* Nothing is left to do at this moment. */
-static void pass_time(struct ev_loop *l)
+/* Calls everything of one loop that is due. False: there was nothing. */
+static bool turn(struct ev_loop *l)
 {
-    uint64_t next = next_timer_us(l);
+    bool busy;
 
-    l->now_us = next < l->until_us ? next : l->until_us;
+    loop_enter(l);
+    busy = run_ios(l);
+    busy = run_asyncs(l) || busy;
+    return run_timers(l) || busy;
+}
+
+static void prepare(struct ev_loop *l)
+{
+    loop_enter(l);
+    for (unsigned i = 0; i < l->prepares; i++)
+        l->prepare[i]->cb(l, l->prepare[i], EV_PREPARE);
+}
+
+/* Threads run in any order. */
+static bool turn_all(void)
+{
+    unsigned first = loop_count > 1 ? random_below(loop_count) : 0;
+    bool busy = false;
+
+    for (unsigned i = 0; i < loop_count; i++) {
+        struct ev_loop *l = &loops[(first + i) % loop_count];
+
+        busy = (!l->broken && turn(l)) || busy;
+    }
+    return busy;
+}
+
+/* Nothing is left to do at this moment. */
+static void pass_time(void)
+{
+    uint64_t next = world.until_us;
+
+    for (unsigned i = 0; i < loop_count; i++) {
+        if (!loops[i].broken && next_timer_us(&loops[i]) < next)
+            next = next_timer_us(&loops[i]);
+    }
+    world.now_us = next;
+}
+
+static void turn_once(void)
+{
+    bool busy;
+
+    for (unsigned i = 0; i < loop_count; i++) {
+        if (!loops[i].broken)
+            prepare(&loops[i]);
+    }
+    while (world.now_us >= world.until_us && script_step())
+        continue;
+    busy = turn_all();
+    if (!busy && world.now_us < world.until_us)
+        pass_time();
+    else if (world.now_us >= world.until_us)
+        world.now_us = world.until_us = world.now_us + random_below(TURN_US);
 }
 
 int ev_run(struct ev_loop *l, int flags)
@@ -289,24 +365,13 @@ int ev_run(struct ev_loop *l, int flags)
     unsigned turns = 0;
 
     (void)flags;
-    l->broken = false;
     while (!l->broken) {
-        uint64_t before = l->now_us;
-        bool busy;
+        uint64_t before = world.now_us;
 
-        for (unsigned i = 0; i < l->prepares; i++)
-            l->prepare[i]->cb(l, l->prepare[i], EV_PREPARE);
-        while (l->now_us >= l->until_us && script_step())
-            continue;
-        busy = run_ios(l);
-        busy = run_asyncs(l) || busy;
-        busy = run_timers(l) || busy;
-        if (!busy && l->now_us < l->until_us)
-            pass_time(l);
-        else if (l->now_us >= l->until_us)
-            l->now_us = l->until_us = l->now_us + random_below(TURN_US);
-        turns = l->now_us == before ? turns + 1 : 0;
+        turn_once();
+        turns = world.now_us == before ? turns + 1 : 0;
         check(turns < TURNS_AT_ONCE);
     }
+    loop_enter(l);
     return 0;
 }

@@ -72,8 +72,12 @@ static struct simulated_socket *open_simulated(enum socket_kind kind)
     while (at < SOCKETS && sockets[at].kind != SOCKET_FREE)
         at++;
     check(at < SOCKETS);
-    sockets[at] = (struct simulated_socket){
-        .kind = kind, .fd = FIRST_FD + (int)at, .serial = ++serial, .segment = SIZE_MAX, .room = SIZE_MAX};
+    sockets[at] = (struct simulated_socket){.kind = kind,
+                                            .fd = FIRST_FD + (int)at,
+                                            .serial = ++serial,
+                                            .thread = loop_thread(),
+                                            .segment = SIZE_MAX,
+                                            .room = SIZE_MAX};
     return &sockets[at];
 }
 

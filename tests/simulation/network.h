@@ -33,6 +33,7 @@ struct simulated_socket {
     enum socket_kind kind;
     int fd;
     uint32_t serial; /* no two sockets of a simulation have the same */
+    unsigned thread; /* that made it */
     struct endpoint peer;
     enum socket_progress connect;   /* of a stream to an upstream */
     enum socket_progress handshake; /* of the TLS that is played above it */

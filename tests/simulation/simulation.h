@@ -1,9 +1,10 @@
-/* simulation.h - one resolver thread, whole, in one process without a network or a clock: worker, listeners, engine,
- * cache, flights, connections. A script of octets plays everybody else: clients, upstreams, the passing of time,
+/* simulation.h - the threads of a resolver, whole, in one process without a network or a clock: workers, listeners,
+ * engines, flights, connections; and what they share: cache, quotas, relay, reachability of each address. A script of octets plays everybody else: clients, upstreams, the passing of time,
  * failures of the network, other identities, the order to drain.
  *
  * Script: each step is an octet that names it and a few octets of its own; any octets are a script (simulation.c, steps).
- *         The first octet chooses the configuration.
+ *         The first octet chooses the configuration and the number of threads.
+ * Scene:  or a function of a test decides what happens, step by step (simulation_play()).
  * Must hold, or the process ends with SIGABRT:
  *  - A query that was read is answered once, within its time, or dropped and counted by cause; never answered twice.
  *  - The answer has the client's ID and question, octet by octet, can be parsed, keeps to the client's size, and tells
@@ -17,6 +18,7 @@
 #define NODEDOT_TESTS_SIMULATION_SIMULATION_H
 
 #include "nodedot/dns/message.h"
+#include "nodedot/observe/metrics.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,10 +32,24 @@ struct simulation_account {
     uint64_t asked, told;      /* messages from and to the resolver on the upstreams' side */
     uint64_t dropped;          /* by the resolver's own counters */
     uint64_t connections;      /* that the resolver opened to upstreams */
+    uint64_t relayed;          /* questions that a thread asked over another one's connection */
 };
 extern struct simulation_account simulation_account;
 
+#define SIMULATION_THREADS 2
+
+enum simulation_variant { VARIANT_TLS, VARIANT_PLAIN, VARIANT_TCP, VARIANT_LIMITED, SIMULATION_VARIANTS };
+
 void simulation_run(const uint8_t *script, size_t size);
+
+/* Calls scene() for each step, with 0, 1, 2, ... until it returns false; then everything ends as after a script. In a
+ * scene, script_octet() and its like return what scene_script() gave them. */
+void simulation_play(enum simulation_variant variant, unsigned threads, bool (*scene)(unsigned step));
+void scene_script(const uint8_t *octets, size_t size);
+
+/* What the status page says: its rows, and a metric of one thread by the name of its field. */
+struct status_slot *simulation_status(void);
+uint64_t simulation_counted(const char *name, unsigned thread);
 
 /* ---- between the parts of a simulation ---- */
 

@@ -53,8 +53,10 @@ bool worker_init(struct worker *worker, const struct worker_setup *setup, char *
 /* Starts the thread. False: no thread. */
 bool worker_start(struct worker *worker);
 
-/* What that thread does, from its first connection to its last answer; for who brings a thread of his own. */
-void worker_run(struct worker *worker);
+/* What that thread does before and after its loop: it opens the first connections, and closes everything. For a caller
+ * that turns the loop itself. */
+void worker_open(struct worker *worker);
+void worker_close(struct worker *worker);
 
 /* Any thread may call these. */
 void worker_order(struct worker *worker, enum resolver_order order);
