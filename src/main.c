@@ -1,6 +1,6 @@
 /* nodedot - the DNS resolver of one node.
  *
- * From the command line down to bytes; a layer knows only itself and those below:
+ * From the command line down to bytes. A layer includes only itself and those below it:
  *
  *  main.c                   commands and their options
  *
@@ -13,7 +13,7 @@
  *  node/shared.c            the memory of cache and status page
  *  node/probes.c            the liveness and readiness ports
  *  node/watch.c             has a configuration's file changed?
- *  node/status.c            hands the status page to `nodedot status`
+ *  node/status.c            gives the status page to `nodedot status`
  *  node/status_table.c      the status page for people
  *  node/status_json.c       the status page for programs
  *
@@ -22,31 +22,31 @@
  *  resolver/landlock.c      no files, no other ports
  *  resolver/filter.c        no other system calls
  *  resolver/exporter.c      what the metrics port answers
- *  resolver/ask.c           asks one question as the daemon would, for a command
+ *  resolver/ask.c           asks one question the way the daemon does, for a command
  *  resolver/worker.c        one thread: a loop, its sockets, its engine
  *  resolver/query.c         receives queries: admission, parser, cache, local answers, zone
- *  resolver/waiting.c       the queries that wait for an upstream, and who gives way
- *  resolver/outcome.c       what the end of a flight leaves in the cache
+ *  resolver/waiting.c       the queries that wait for an upstream, and which are displaced
+ *  resolver/outcome.c       stores the result of a flight in the cache
  *  resolver/answer.c        makes one client's answer
  *  resolver/origin.c        where a zone's answers come from, as a number
  *  resolver/tally.c         which counter belongs to an RCODE and to a QTYPE
- *  resolver/refresh.c       asks anew for what is in the cache, before a client has to
+ *  resolver/refresh.c       refreshes cached answers before they expire
  *  resolver/hot_names.c     the names that are asked for most
- *  resolver/trace.c         what the query log is to know of a query
+ *  resolver/trace.c         collects what the query log records of a query
  *  resolver/admission.c     may this client ask, and how much?
- *  resolver/fairness.c      who gives way when too many queries wait
- *  resolver/local.c         names that are answered here and never forwarded
+ *  resolver/fairness.c      which query is displaced when too many wait
+ *  resolver/local.c         names that nodedot answers itself and never forwards
  *
  *  listener/udp.c           datagrams in and out, in batches
  *  listener/tcp.c           pipelined queries over TCP
- *  listener/quota.c         how many connections, in all and of each client
- *  listener/client.c        who asked, and how an answer gets there
+ *  listener/quota.c         limits of connections, in total and for each client
+ *  listener/client.c        the client of a query, and the way to it
  *
  *  forward/pin.c            prints the pins of a chain
- *  forward/survey.c         proves all addresses once, for a command
+ *  forward/survey.c         checks all addresses once, for a command
  *  forward/online.c         asks addresses one question once, for commands
- *  forward/revalidate.c     proves every address anew, on a timer
- *  forward/handshake.c      connects and shakes hands, for those who only look
+ *  forward/revalidate.c     checks the identity of every address again, on a timer
+ *  forward/handshake.c      connects and shakes hands, for checks without a query
  *  forward/engine.c         what one thread holds to ask questions
  *  forward/flight.c         one pending question: asked until an answer comes or its time is up
  *  forward/inflight.c       the table of pending questions, equal ones joined
@@ -55,7 +55,7 @@
  *  forward/address.c        one server address: its connections, queue and probes
  *  forward/selection.c      the policies for choosing an address
  *  forward/health.c         failures, pauses, when to probe
- *  forward/hedge.c          when is a question asked twice, and what does it prove?
+ *  forward/hedge.c          when to send a question to a second address
  *  forward/latency.c        how long an address takes
  *  forward/dialect.c        which form of EDNS a server takes
  *  forward/stream.c         the life of one connection, over TLS or bare TCP
@@ -68,9 +68,9 @@
  *  forward/socket.c         sockets to upstreams
  *  forward/zone.c           which zone does a name belong to?
  *
- *  proof/identity.c        is the peer who it should be?
+ *  proof/identity.c        did the peer prove the configured identity?
  *  proof/path.c            is there a path of signatures to a trusted certificate?
- *  proof/san.c             the names that a certificate speaks for
+ *  proof/san.c             the names in a certificate
  *  proof/certificate.c     X.509 certificates
  *  proof/pem.c             the certificates of a PEM file
  *  proof/der.c             a cursor over DER
@@ -84,35 +84,35 @@
  *  observe/http.c           the metrics port
  *  observe/request.c        an HTTP request, read
  *  observe/exposition.c     the status page as Prometheus reads it
- *  observe/busiest.c        which clients ask most
- *  observe/process.c        what a process uses
+ *  observe/busiest.c        the clients that ask most
+ *  observe/process.c        CPU, memory and descriptors of a process
  *  observe/metrics.c        counters and states on the status page
- *  observe/histogram.c      how long things took
+ *  observe/histogram.c      durations, in buckets
  *  observe/query_log.c      a line or a dnstap frame for each query
  *  observe/query_ring.c     records from a worker to the writer
- *  observe/query_record.c   what is known of one query, and its line
+ *  observe/query_record.c   one query as the query log shows it
  *  observe/dnstap.c         the same as a dnstap payload
  *  observe/frame_stream.c   frames to a Unix socket
- *  observe/log.c            one line for each change of state
+ *  observe/log.c            log lines
  *
- *  config/config.c          what the operator asked for, checked
- *  config/print.c           the option table on paper
+ *  config/config.c          the configuration, checked
+ *  config/print.c           prints the option table
  *  config/env.c             reads the environment and --set
  *  config/ini.c             reads the INI file
- *  config/settings.c        what was written, and where
+ *  config/settings.c        settings as written, with their place for errors
  *  config/value.c           text to value and back
  *  config/options.c         the table of options
  *
  *  dns/bailiwick.c          which records of an answer belong to the question?
  *  dns/message.c            DNS messages, read and written
- *  dns/text.c               records as people read them
+ *  dns/text.c               records in presentation format
  *  dns/record.c             records in a message
  *  dns/edns.c               the OPT record
- *  dns/cookie.c             who asked before, and who forges an address?
+ *  dns/cookie.c             DNS cookies
  *  dns/mnemonic.c           the names of types and RCODEs
  *  dns/name.c               domain names
  *
- *  base/pool.c              objects without the allocator
+ *  base/pool.c              objects of a fixed number, without the allocator
  *  base/endpoint.c          addresses, ports and networks
  *  base/table.c             rows of text in columns
  *  base/base64.c            base64
@@ -147,10 +147,10 @@ enum {
     TAKES_WATCH = 1 << 6
 };
 
-/* Words behind a command: HOST, or NAME and TYPE. */
+/* Words after a command: HOST, or NAME and TYPE. */
 #define WORDS_MAX 2
 
-/* Between two looks of status --watch: as often as people can read, and never so seldom that they forget it. */
+/* Interval of status --watch: no faster than people can read, and at most an hour. */
 #define WATCH_S     2
 #define WATCH_MAX_S 3600
 
@@ -159,22 +159,20 @@ static const char help[] =
     "\n"
     "    nodedot [run] [-c FILE] [--set SECTION.KEY=VALUE]...   run in the foreground\n"
     "    nodedot check [-c FILE] [--set ...]     validate; print the effective configuration; exit 0 or 2\n"
-    "    nodedot check --online [-c FILE] [...]  validate; prove every address of every upstream as the daemon would;\n"
-    "                                            exit 0 only if all of them pass (1: one fails, pin-mode = report "
-    "too)\n"
-    "    nodedot query NAME [TYPE] [-c FILE] [--set ...]   ask through the upstreams as the daemon would; exit 0 for "
-    "an\n"
-    "                                            answer (NXDOMAIN too), 1 for a failure\n"
+    "    nodedot check --online [-c FILE] [...]  validate; connect to every upstream address and check its identity;\n"
+    "                                            exit 0 if all pass, 1 if one fails (even with pin-mode = report)\n"
+    "    nodedot query NAME [TYPE] [-c FILE] [--set ...]   ask one question the way the daemon does; exit 0 for an\n"
+    "                                            answer (including NXDOMAIN), 1 for a failure\n"
     "    nodedot pin HOST[:PORT] [--name NAME]   print the pins of the chain that a server presents\n"
     "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
-    "    nodedot status [-c FILE] [--set ...]    what a running nodedot reports, as tables; --json for programs;\n"
-    "                                            --watch[=SECONDS] shows it again and again (every 2)\n"
+    "    nodedot status [-c FILE] [--set ...]    show the state of the running daemon as tables; --json for programs;\n"
+    "                                            --watch[=SECONDS] repeats it (default: every 2 seconds)\n"
     "    nodedot options                         every option, its type, default and meaning, as an INI file\n"
     "    nodedot --version | --help\n"
     "\n"
-    "The default file is " CONFIG_DEFAULT_FILE ". NODEDOT_SECTION_KEY variables win over the file, and --set\n"
-    "over both; DOT_HOST=ADDRESS#NAME alone, without a file, is a working configuration.\n"
-    "Exit status: 0 done, 1 failed while running, 2 usage or configuration error.\n";
+    "The default file is " CONFIG_DEFAULT_FILE ". NODEDOT_SECTION_KEY variables override the file, and --set\n"
+    "overrides both. DOT_HOST=ADDRESS#NAME alone, without a file, is a complete configuration.\n"
+    "Exit status: 0 success, 1 failed while running, 2 usage or configuration error.\n";
 
 /* What the command line said. */
 struct command_line {
@@ -202,7 +200,7 @@ static int fail_usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
-/* A full disk or a closed pipe must not look like success. */
+/* Reports a full disk or a closed pipe as a failure. */
 static int finish_output(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -259,7 +257,7 @@ static int status(const struct command_line *line)
 {
     int result = load(&line->source);
 
-    /* A file that is broken now says nothing against the daemon that was started with it: that is when one asks. */
+    /* The file may have been broken since the daemon started. Show its status all the same. */
     if (status_print(result == EXIT_DONE ? &config : NULL, &line->status) == 0)
         return EXIT_DONE;
     return result != EXIT_DONE ? result : EXIT_FAILED;
@@ -283,7 +281,7 @@ static int query(const struct command_line *line)
     int result;
 
     if (line->words[0] == NULL)
-        return fail_usage("query takes a NAME, and a TYPE behind it", "");
+        return fail_usage("query takes a NAME and optionally a TYPE", "");
     result = load(&line->source);
     if (result != EXIT_DONE)
         return result;
@@ -324,7 +322,7 @@ static void __attribute__((noreturn)) print_and_exit(const char *text)
     exit(finish_output(EXIT_DONE));
 }
 
-/* Seconds behind --watch=; none: WATCH_S. */
+/* The seconds of --watch=; without a value: WATCH_S. */
 static bool take_interval(const char *text, struct status_request *request)
 {
     char *end;
@@ -374,7 +372,7 @@ static bool take_option(int option, char **argv, struct command_line *line, cons
     case 'v':
         print_and_exit("nodedot " NODEDOT_VERSION "\n");
     case ':':
-        fail_usage("no value behind ", argv[optind - 1]);
+        fail_usage("no value after ", argv[optind - 1]);
         return false;
     default:
         fail_usage("no such option: ", argv[optind - 1]);
@@ -390,7 +388,7 @@ static const struct command *find_command(const char *word)
     return NULL;
 }
 
-/* What is left behind the options: a command and what it works on. NULL: usage error, reported. */
+/* The words after the options: a command and its arguments. NULL: usage error, reported. */
 static const struct command *take_words(int count, char **words, struct command_line *line)
 {
     const struct command *command = find_command(count > 0 ? words[0] : "run");
@@ -407,7 +405,7 @@ static const struct command *take_words(int count, char **words, struct command_
         return NULL;
     }
     if ((line->taken & ~command->takes) != 0) {
-        fail_usage("an option that does not go with ", command->word);
+        fail_usage("this option cannot be used with the command ", command->word);
         return NULL;
     }
     return command;
