@@ -144,7 +144,8 @@ enum {
     TAKES_CERT = 1 << 3,
     TAKES_ONLINE = 1 << 4,
     TAKES_JSON = 1 << 5,
-    TAKES_WATCH = 1 << 6
+    TAKES_WATCH = 1 << 6,
+    TAKES_ALL = 1 << 7
 };
 
 /* Words after a command: HOST, or NAME and TYPE. */
@@ -166,7 +167,7 @@ static const char help[] =
     "    nodedot pin HOST[:PORT] [--name NAME]   print the pins of the chain that a server presents\n"
     "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
     "    nodedot status [-c FILE] [--set ...]    show the state of the running daemon as tables; --json for programs;\n"
-    "                                            --watch[=SECONDS] repeats it (default: every 2 seconds)\n"
+    "                                            --all adds all counters; --watch[=SECONDS] repeats it (default: 2)\n"
     "    nodedot options                         every option, its type, default and meaning, as an INI file\n"
     "    nodedot --version | --help\n"
     "\n"
@@ -300,20 +301,16 @@ static const struct command commands[] = {
     {"check", TAKES_FILE | TAKES_SET | TAKES_ONLINE, 0, check},
     {"query", TAKES_FILE | TAKES_SET, 2, query},
     {"pin", TAKES_NAME | TAKES_CERT, 1, pin},
-    {"status", TAKES_FILE | TAKES_SET | TAKES_JSON | TAKES_WATCH, 0, status},
+    {"status", TAKES_FILE | TAKES_SET | TAKES_JSON | TAKES_WATCH | TAKES_ALL, 0, status},
     {"options", 0, 0, options},
 };
 
 static const struct option long_options[] = {
-    {"set", required_argument, NULL, 's'},
-    {"name", required_argument, NULL, 'n'},
-    {"cert", required_argument, NULL, 'p'},
-    {"online", no_argument, NULL, 'o'},
-    {"json", no_argument, NULL, 'j'},
-    {"watch", optional_argument, NULL, 'w'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0},
+    {"set", required_argument, NULL, 's'},  {"name", required_argument, NULL, 'n'},
+    {"cert", required_argument, NULL, 'p'}, {"online", no_argument, NULL, 'o'},
+    {"json", no_argument, NULL, 'j'},       {"watch", optional_argument, NULL, 'w'},
+    {"all", no_argument, NULL, 'a'},        {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},    {NULL, 0, NULL, 0},
 };
 
 static void __attribute__((noreturn)) print_and_exit(const char *text)
@@ -363,6 +360,10 @@ static bool take_option(int option, char **argv, struct command_line *line, cons
     case 'j':
         line->status.json = true;
         line->taken |= TAKES_JSON;
+        return true;
+    case 'a':
+        line->status.all = true;
+        line->taken |= TAKES_ALL;
         return true;
     case 'w':
         line->taken |= TAKES_WATCH;

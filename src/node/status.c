@@ -311,7 +311,7 @@ static bool colours_wanted(void)
 static int print_once(const struct config *config, const struct status_request *request)
 {
     bool terminal = isatty(STDOUT_FILENO) == 1;
-    struct status_style style = {.colours = terminal && colours_wanted(), .numbers = !terminal && !request->watch};
+    struct status_style style = {.colours = terminal && colours_wanted(), .numbers = request->all};
     int result = 0;
     const struct status_page *page = ask(config, &result);
 

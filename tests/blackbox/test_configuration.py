@@ -559,7 +559,8 @@ def test_status_shows_a_running_daemon_and_is_exit_1_without_one(start, upstream
     program.ask("a.test")
     result = run("status", "-c", program.file)
     assert result.returncode == 0
-    assert re.search(r"(?m)^nodedot_queries_udp_total \d+$", result.stdout)
+    assert "nodedot_queries_udp_total" not in result.stdout
+    assert re.search(r"(?m)^nodedot_queries_udp_total \d+$", run("status", "-c", program.file, "--all").stdout)
     assert f"{upstream.address}:{upstream.dot_port}" in result.stdout and "valid" in result.stdout.lower()
     program.stop()
     assert run("status", "-c", program.file).returncode == 1
@@ -570,7 +571,7 @@ def test_status_shows_a_running_daemon_whose_file_is_broken_by_now(start, upstre
     broken = tmp_path / "broken.ini"
     broken.write_text("[server\n")
     result = run("status", "-c", broken)  # of any daemon in this network namespace
-    assert result.returncode == 0 and re.search(r"(?m)^nodedot_generation \d+$", result.stdout)
+    assert result.returncode == 0 and re.search(r"(?m)^generation \d+, pid \d+, ready", result.stdout)
     assert str(broken) in result.stderr
 
 

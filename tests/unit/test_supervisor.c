@@ -1030,7 +1030,7 @@ static int print_status(char path[80])
         if (freopen(path, "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL ||
             config_load(&source, &config, stderr) != CONFIG_OK)
             _exit(9);
-        int status = status_print(&config, &(struct status_request){0});
+        int status = status_print(&config, &(struct status_request){.all = true});
         fflush(stdout);
         _exit(status);
     }

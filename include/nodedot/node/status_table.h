@@ -1,6 +1,6 @@
-/* status_table.h - the status page for people.
+/* status_table.h - prints the status page as tables for people.
  *
- * What one wants to know first comes first; with numbers, every counter follows as a line "nodedot_NAME VALUE".
+ * The most important lines come first. With numbers, every counter follows as a line "nodedot_NAME VALUE".
  */
 #ifndef NODEDOT_NODE_STATUS_TABLE_H
 #define NODEDOT_NODE_STATUS_TABLE_H

@@ -230,8 +230,8 @@ class Nodedot:
         )
 
     def counters(self):
-        """What `nodedot status` prints, as numbers by name."""
-        shown = run("status", "-c", self.file, *self.args, env=self.env)
+        """What `nodedot status --all` prints, as numbers by name."""
+        shown = run("status", "--all", "-c", self.file, *self.args, env=self.env)
         assert shown.returncode == 0, shown.stderr
         return {m[1]: int(m[2]) for m in re.finditer(r"(?m)^nodedot_(\w+) (\d+)$", shown.stdout)}
 
