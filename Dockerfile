@@ -4,7 +4,8 @@
 # Another platform: `make image PLATFORM=linux/arm64`, which is `--platform linux/arm64` of docker or buildah. Both
 # stages then run as that platform, by the kernel's emulation (binfmt_misc with QEMU) where the machine is another.
 
-ARG DEBIAN_IMAGE=docker.io/library/debian:bookworm-slim
+# Debian 13, whose wolfSSL resumes sessions with tickets of any nonce (Debian 12's: up to 8 octets).
+ARG DEBIAN_IMAGE=docker.io/library/debian:trixie-slim
 
 FROM ${DEBIAN_IMAGE} AS build
 WORKDIR /src
