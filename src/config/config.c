@@ -214,15 +214,20 @@ static void read_pin_file(struct load *load, struct section *section, struct ups
     free(text);
 }
 
-/* pin if there is a pin, else ca. A pin that could not be read counts as one: its own error is enough. */
+/* pin if there is a pin, else ca. A pin that could not be read counts as one: its own error is enough. pin-mode = report
+ * excuses pins, so something else must prove the identity: the CA. */
 static void settle_auth(struct load *load, struct section *section, struct upstream_config *upstream)
 {
     bool pins = given(section, "pin") || given(section, "pin-file");
+    bool excused = upstream->pin_mode == PIN_REPORT;
 
     if (!given(section, "auth"))
-        upstream->auth = pins ? AUTH_PIN : AUTH_CA;
+        upstream->auth = !pins ? AUTH_CA : excused ? AUTH_PIN_AND_CA : AUTH_PIN;
     else if (upstream->auth != AUTH_CA && !pins)
         fail(load, section, "auth", "needs a pin and there is none, expected pin or pin-file in this section");
+    else if (upstream->auth == AUTH_PIN && excused)
+        fail(load, section, "auth",
+             "pin proves nothing with pin-mode = report, expected pin+ca, or no auth (which then means pin+ca)");
     if (given(section, "client-cert") != given(section, "client-key"))
         fail(load, section, given(section, "client-cert") ? "client-cert" : "client-key",
              "is of no use alone, expected both client-cert and client-key");

@@ -70,7 +70,7 @@ const struct option_def option_table[] = {
      .otherwise = "the address itself", .example = "dns.quad9.net",
      .meaning = "SNI, and the name that the certificate must contain"},
     {SECTION_UPSTREAM, OPTION_CHOICE, "auth", FIELD(struct upstream_config, auth), .tls = true, .preset = "",
-     .otherwise = "pin if there is a pin, else ca", .choices = "pin|ca|pin+ca",
+     .otherwise = "pin if there is a pin (with pin-mode = report pin+ca), else ca", .choices = "pin|ca|pin+ca",
      .meaning = "what proves the upstream's identity"},
     {SECTION_UPSTREAM, OPTION_PINS, "pin", LIST(struct upstream_config, pins, pin_count), .tls = true, .preset = "",
      .otherwise = "none",
@@ -80,7 +80,8 @@ const struct option_def option_table[] = {
      .otherwise = "none", .meaning = "file with more pins, one a line, # for comments"},
     {SECTION_UPSTREAM, OPTION_CHOICE, "pin-mode", FIELD(struct upstream_config, pin_mode), .tls = true,
      .preset = "enforce", .choices = "enforce|report",
-     .meaning = "report: a mismatch is only logged and counted, to try pins out"},
+     .meaning =
+         "report: pins that do not match are only logged and counted, to try them out; the CA must prove the identity"},
     {SECTION_UPSTREAM, OPTION_PATH, "ca-file", FIELD(struct upstream_config, ca_file), .tls = true,
      .preset = "/etc/ssl/certs/ca-certificates.crt", .meaning = "PEM file of the trusted authorities"},
     {SECTION_UPSTREAM, OPTION_PATH, "client-cert", FIELD(struct upstream_config, client_cert), .tls = true,

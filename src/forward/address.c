@@ -86,7 +86,7 @@ void address_open_stream(struct address *address)
 {
     struct stream *idle = stream_in(address, STREAM_IDLE, STREAM_IDLE);
 
-    if (address->exchanges->closing || reachability_state(&address->peer.reachability) == IDENTITY_MISMATCH ||
+    if (address->exchanges->closing || identity_state_refused(reachability_state(&address->peer.reachability)) ||
         idle == NULL || address_pauses(address) || open_streams(address) >= address->open_max ||
         stream_in(address, STREAM_CONNECTING, STREAM_HANDSHAKE) != NULL)
         return;
@@ -96,7 +96,7 @@ void address_open_stream(struct address *address)
 
 bool address_is_good(const struct address *address)
 {
-    return address->health.failures == 0 && reachability_state(&address->peer.reachability) != IDENTITY_MISMATCH;
+    return address->health.failures == 0 && !identity_state_refused(reachability_state(&address->peer.reachability));
 }
 
 bool address_is_dead(const struct address *address, uint64_t long_ms)
@@ -104,7 +104,7 @@ bool address_is_dead(const struct address *address, uint64_t long_ms)
     const struct reachability *reachability = &address->peer.reachability;
     uint64_t now = clock_ms();
 
-    if (reachability_state(reachability) == IDENTITY_MISMATCH)
+    if (identity_state_refused(reachability_state(reachability)))
         return true;
     return health_is_bad_for(&address->health, now, long_ms) && reachability_others(reachability) == 0 &&
            !reachability_heard_by_others(reachability, address->health.answered_us / 1000, now);
@@ -369,7 +369,7 @@ static bool send_over_relay(struct address *address, struct exchange *exchange)
     uint32_t others = reachability_others(reachability);
 
     if (exchanges->relay == NULL || others == 0 || !lacks_stream(address) ||
-        reachability_state(reachability) == IDENTITY_MISMATCH ||
+        identity_state_refused(reachability_state(reachability)) ||
         !relay_ask(exchanges->relay, exchange, address->row, others))
         return false;
     metric_inc(exchanges->metrics, upstream_relayed_total);
@@ -679,7 +679,7 @@ static void renew(struct address *address)
 void address_recheck(struct address *address)
 {
     uint32_t epoch = reachability_epoch(&address->peer.reachability);
-    bool mismatch = reachability_state(&address->peer.reachability) == IDENTITY_MISMATCH;
+    bool mismatch = identity_state_refused(reachability_state(&address->peer.reachability));
 
     for (unsigned i = 0; i < address->stream_count; i++) {
         struct stream *stream = &address->streams[i];

@@ -50,7 +50,7 @@ bool fallback_allowed(const struct upstream_config *group, const struct upstream
     bool mismatch = false;
 
     for (size_t i = 0; i < group->address_count && !mismatch; i++)
-        mismatch = atomic_load(&rows[i].state) == IDENTITY_MISMATCH;
+        mismatch = identity_state_refused((enum identity_state)atomic_load(&rows[i].state));
     return fallback_permitted(group, fallback, mismatch);
 }
 

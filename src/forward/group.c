@@ -56,7 +56,7 @@ bool group_is_refused(const struct group *group)
     for (size_t i = 0; i < group->address_count; i++) {
         if (address_is_good(&group->addresses[i]))
             return false;
-        if (reachability_state(&group->addresses[i].peer.reachability) == IDENTITY_MISMATCH)
+        if (identity_state_refused(reachability_state(&group->addresses[i].peer.reachability)))
             mismatch = true;
     }
     return mismatch;
@@ -102,7 +102,7 @@ static struct candidate candidate_of(const struct address *address, bool asked, 
     struct candidate candidate = {.expected_us = latency_expected_us(&address->latency),
                                   .outstanding = address_outstanding(address)};
 
-    if (reachability_state(&address->peer.reachability) == IDENTITY_MISMATCH) {
+    if (identity_state_refused(reachability_state(&address->peer.reachability))) {
         candidate.rank = SELECTION_NEVER;
         return candidate;
     }

@@ -8,6 +8,7 @@
 #include "nodedot/config/config.h"
 #include "nodedot/forward/handshake.h"
 #include "nodedot/proof/certificate.h"
+#include "nodedot/proof/identity.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -77,13 +78,7 @@ static void pin_text(const struct tls_certificate *certificate, char out[BASE64_
 /* Did the certificate really sign the one before it? */
 static bool signs_the_one_before(const struct shown *shown, size_t i)
 {
-    return tls_chain_signed_by(&shown->chain[i - 1], 2, 1);
-}
-
-/* Would a pin of it match? A file may hold more than a chain. */
-static bool pin_counts(const struct shown *shown, size_t i)
-{
-    return tls_chain_signed_by(shown->chain, shown->count < TLS_CHAIN_MAX ? shown->count : TLS_CHAIN_MAX, i);
+    return identity_signed_by(&shown->chain[i - 1], &shown->chain[i]);
 }
 
 static bool print_table(const struct shown *shown, FILE *out)
@@ -117,6 +112,7 @@ static bool print_table(const struct shown *shown, FILE *out)
 static void print_doubts(const struct shown *shown, FILE *out)
 {
     int64_t now = clock_wall_seconds();
+    char reason[TLS_ERROR];
 
     for (size_t i = 0; i < shown->count; i++) {
         const struct tls_certificate *c = &shown->chain[i];
@@ -128,8 +124,9 @@ static void print_doubts(const struct shown *shown, FILE *out)
         if (i == 0 && !c->is_ca && strcmp(c->subject, c->issuer) == 0)
             fprintf(out, "Number 0 is its own issuer (self-signed): no authority vouches for it.\n");
         if (i > 0 && shown->address != NULL && !signs_the_one_before(shown, i))
-            fprintf(out, "Number %zu did not sign number %zu%s.\n", i, i - 1,
-                    pin_counts(shown, i) ? ", but another one" : ": a pin of it proves nothing");
+            fprintf(out, "Number %zu did not sign number %zu.\n", i, i - 1);
+        if (i > 0 && shown->address != NULL && !identity_pin_counts(shown->chain, shown->count, i, now, reason))
+            fprintf(out, "A pin of number %zu proves nothing: %s.\n", i, reason);
     }
 }
 
@@ -177,7 +174,7 @@ static void print_names(const struct shown *shown, FILE *out)
 static void print_pin_line(const struct shown *shown, size_t i, FILE *out)
 {
     const struct tls_certificate *c = &shown->chain[i];
-    char pin[BASE64_LENGTH(32) + 1], date[CERTIFICATE_DATE];
+    char pin[BASE64_LENGTH(32) + 1], date[CERTIFICATE_DATE], reason[TLS_ERROR];
 
     pin_text(c, pin);
     fprintf(out, "; Number %zu, %s: %s, until %s, %s\n", i,
@@ -185,10 +182,10 @@ static void print_pin_line(const struct shown *shown, size_t i, FILE *out)
             : i == 0 ? "the leaf"
                      : "no CA",
             c->key, certificate_describe_date(c->not_after, date), c->subject);
-    if (i == 0 || pin_counts(shown, i))
+    if (i == 0 || identity_pin_counts(shown->chain, shown->count, i, clock_wall_seconds(), reason))
         fprintf(out, "%spin = sha256/%s\n", i == 0 ? "" : "; ", pin);
     else
-        fprintf(out, "; (it did not sign number 0: a pin of it would match nothing)\n");
+        fprintf(out, "; (a pin of it would prove nothing: %s)\n", reason);
 }
 
 /* An [upstream] section. The leaf's pin is the one that would be used, the others wait behind a comment sign. */

@@ -57,7 +57,7 @@ static void entered(const struct reachability *reachability, uint32_t before, en
     struct address_status *status = reachability->status;
 
     atomic_store(&status->since_ms, clock_ms());
-    if (before == IDENTITY_MISMATCH || state == IDENTITY_MISMATCH)
+    if (identity_state_refused((enum identity_state)before) || identity_state_refused(state))
         atomic_fetch_add(&status->epoch, 1);
     reachability->changed(reachability->context);
 }
@@ -130,7 +130,7 @@ bool reachability_judge(const struct reachability *reachability, struct tls_trus
     struct identity_result result;
 
     identity_check(reachability->config, &reachability->status->endpoint, trust, tls, clock_wall_seconds(), &result);
-    if (!result.proved || result.pin_missed) {
+    if (!result.early && (!result.proved || result.pin_missed)) {
         metric_inc(metrics, identity_mismatches_total);
         atomic_fetch_add_explicit(&reachability->status->mismatches, 1, memory_order_relaxed);
     }
@@ -138,9 +138,15 @@ bool reachability_judge(const struct reachability *reachability, struct tls_trus
         record_proof(reachability, &result);
         return true;
     }
-    if (enter(reachability, IDENTITY_MISMATCH))
+    if (result.early) {
+        if (enter(reachability, IDENTITY_CLOCK))
+            log_state(reachability, LOG_LEVEL_ERROR, IDENTITY_CLOCK,
+                      "upstream address taken out: this node's clock is before the dates of its certificate",
+                      result.reason);
+    } else if (enter(reachability, IDENTITY_MISMATCH)) {
         log_state(reachability, LOG_LEVEL_ERROR, IDENTITY_MISMATCH, "upstream address taken out: identity mismatch",
                   result.reason);
+    }
     return false;
 }
 
@@ -148,7 +154,7 @@ void reachability_answered(const struct reachability *reachability)
 {
     enum identity_state state = reachability_state(reachability);
 
-    if (state == IDENTITY_VALID || state == IDENTITY_MISMATCH)
+    if (state == IDENTITY_VALID || identity_state_refused(state))
         return;
     if (reachability->config->transport == TRANSPORT_DOT && atomic_load(&reachability->status->validated_ms) == 0)
         return; /* only a full proof makes a DoT address valid for the first time */
@@ -160,7 +166,7 @@ void reachability_unreachable(const struct reachability *reachability, const cha
 {
     enum identity_state state = reachability_state(reachability);
 
-    if (state != IDENTITY_MISMATCH && enter_from(reachability, state, IDENTITY_UNREACHABLE))
+    if (!identity_state_refused(state) && enter_from(reachability, state, IDENTITY_UNREACHABLE))
         log_state(reachability, LOG_LEVEL_WARN, IDENTITY_UNREACHABLE, "upstream address is unreachable", reason);
 }
 

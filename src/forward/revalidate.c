@@ -17,6 +17,9 @@
 #define CHECK_AGAIN_S 5.
 /* The same where no address of the group is usable: service is to be back within 2 s. */
 #define CHECK_URGENT_S 1.5
+/* Each refusal in a row doubles the pause, up to this. A verdict on a hostile chain costs up to 20 ms of CPU time, and who
+ * is on the path can show one for every check. */
+#define CHECK_REFUSED_MAX_S 30.
 /* The first look at what the workers' own connections proved. */
 #define CHECK_FIRST_S 1.
 
@@ -25,6 +28,7 @@ struct check {
     struct reachability reachability;
     struct tls_trust *trust;    /* of its upstream, shared by its checks */
     struct handshake handshake; /* fd -1: no check under way */
+    unsigned refusals;          /* in a row */
     ev_io io;
     ev_timer timer; /* due time, or the limit of the check under way */
 };
@@ -68,6 +72,9 @@ static double seconds_until_again(const struct check *check)
     size_t group = (size_t)(check->reachability.config - owner->config->upstreams);
     double pause = group_usable(owner, group, clock_ms()) ? CHECK_AGAIN_S : CHECK_URGENT_S;
 
+    for (unsigned i = 1; i < check->refusals && pause < CHECK_REFUSED_MAX_S; i++)
+        pause *= 2;
+    pause = pause < CHECK_REFUSED_MAX_S ? pause : CHECK_REFUSED_MAX_S;
     return pause * (0.75 + random_below(256) / 1024.);
 }
 
@@ -115,7 +122,10 @@ static void finish_proof(struct check *check)
     metric_inc(owner->metrics, revalidations_total);
     metric_inc(owner->metrics, handshakes_full_total);
     atomic_fetch_add_explicit(&check->reachability.status->handshakes_full, 1, memory_order_relaxed);
-    reachability_judge(&check->reachability, check->trust, check->handshake.tls, owner->metrics);
+    if (reachability_judge(&check->reachability, check->trust, check->handshake.tls, owner->metrics))
+        check->refusals = 0;
+    else
+        check->refusals++;
     finish(check);
     start_timer(check, seconds_until_due(check));
 }
@@ -258,7 +268,7 @@ void revalidator_recheck(struct revalidator *revalidator)
         enum identity_state state = reachability_state(&check->reachability);
         double again = seconds_until_again(check);
 
-        if (check->handshake.fd < 0 && (state == IDENTITY_MISMATCH || state == IDENTITY_UNREACHABLE) &&
+        if (check->handshake.fd < 0 && (identity_state_refused(state) || state == IDENTITY_UNREACHABLE) &&
             ev_timer_remaining(revalidator->loop, &check->timer) > again)
             start_timer(check, again);
     }

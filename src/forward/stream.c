@@ -138,8 +138,9 @@ static bool resumption_holds(const struct stream *stream)
     const struct reachability *reachability = &stream->peer->reachability;
     uint64_t life_ms = (uint64_t)reachability->config->revalidate * 1000;
 
-    return stream->epoch == reachability_epoch(reachability) && reachability_state(reachability) != IDENTITY_MISMATCH &&
-           stream->proved_ms != 0 && clock_ms() - stream->proved_ms < life_ms;
+    return stream->epoch == reachability_epoch(reachability) &&
+           !identity_state_refused(reachability_state(reachability)) && stream->proved_ms != 0 &&
+           clock_ms() - stream->proved_ms < life_ms;
 }
 
 static void finish_handshake(struct stream *stream)

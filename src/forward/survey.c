@@ -82,7 +82,7 @@ static const char *result_of(const struct online *ask)
     case ONLINE_UNREACHABLE:
         return "UNREACHABLE";
     case ONLINE_MISMATCH:
-        return "MISMATCH";
+        return ask->identity.early ? "CLOCK" : "MISMATCH";
     case ONLINE_SILENT:
         return "NO ANSWER";
     case ONLINE_ANSWERED:

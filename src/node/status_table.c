@@ -228,10 +228,10 @@ static uint64_t group_queries(const struct table *t, uint32_t index)
 
 static void put_state(const struct table *t, const struct address_status *row)
 {
-    uint32_t state = atomic_load(&row->state);
-    enum colour colour = state == IDENTITY_VALID ? GREEN : state == IDENTITY_MISMATCH ? RED : YELLOW;
+    enum identity_state state = (enum identity_state)atomic_load(&row->state);
+    enum colour colour = state == IDENTITY_VALID ? GREEN : identity_state_refused(state) ? RED : YELLOW;
 
-    put(t, colour, 12, identity_state_name((enum identity_state)state));
+    put(t, colour, 12, identity_state_name(state));
 }
 
 /* Pins that matched at the last proof, of those configured. */

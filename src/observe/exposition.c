@@ -426,7 +426,8 @@ static void write_identity(struct writer *w, const struct family *family)
     static const char *const labels[] = {[IDENTITY_UNVERIFIED] = "state=\"unverified\"",
                                          [IDENTITY_VALID] = "state=\"valid\"",
                                          [IDENTITY_MISMATCH] = "state=\"mismatch\"",
-                                         [IDENTITY_UNREACHABLE] = "state=\"unreachable\""};
+                                         [IDENTITY_UNREACHABLE] = "state=\"unreachable\"",
+                                         [IDENTITY_CLOCK] = "state=\"clock\""};
 
     for (uint32_t i = 0; i < w->from->view_count; i++) {
         const struct view *view = &w->from->views[i];

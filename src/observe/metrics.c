@@ -156,6 +156,10 @@ const char *identity_state_name(enum identity_state state)
         return "mismatch";
     case IDENTITY_UNREACHABLE:
         return "unreachable";
+    case IDENTITY_CLOCK:
+        return "clock";
+    case IDENTITY_STATES:
+        break;
     }
     return "unknown"; /* the page may be of another version */
 }

@@ -1,4 +1,5 @@
 #include "nodedot/proof/pem.h"
+#include "nodedot/proof/certificate_parser.h"
 
 #include "nodedot/base/base64.h"
 

@@ -1,8 +1,7 @@
 #include "nodedot/tls/tls.h"
 
-#include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
-#include "nodedot/proof/path.h"
+#include "nodedot/proof/certificate_parser.h"
 #include "nodedot/proof/pem.h"
 #include "nodedot/proof/san.h"
 #include "nodedot/tls/tls_records.h"
@@ -40,7 +39,7 @@
     "ECDSA+SHA256:ED25519:RSA-PSS+SHA256:ECDSA+SHA384:RSA-PSS+SHA384:ECDSA+SHA512:RSA-PSS+SHA512:" \
     "RSA+SHA256:RSA+SHA384:RSA+SHA512"
 
-_Static_assert(PATH_ERROR == TLS_ERROR && PEM_ERROR == TLS_ERROR, "path and pem write into texts of TLS_ERROR octets");
+_Static_assert(PEM_ERROR == TLS_ERROR, "pem writes into texts of TLS_ERROR octets");
 
 struct tls_trust {
     WOLFSSL_CTX *context;
@@ -144,64 +143,9 @@ bool tls_read_certificates(const char *file, struct tls_certificate *chain, size
     return true;
 }
 
-/* The key is handed over as we read it, so what a pin hashes is what the signature is checked with. wolfSSL makes
- * tables for every point of a curve that it meets twice, the base point too: 5 ms and 0.8 MB each for checks that are
- * rare here. So it is made to forget at once, here and after a handshake. */
-static bool signed_by(const struct certificate *child, const struct certificate *issuer)
+const struct pem *tls_trust_roots(const struct tls_trust *trust)
 {
-    struct octets key = issuer->spki;
-    int kind = 0;
-
-    switch (issuer->key_kind) {
-    case KEY_RSA:
-        kind = RSAk;
-        break;
-    case KEY_EC:
-        kind = ECDSAk;
-        break;
-    case KEY_ED25519:
-        kind = ED25519k;
-        key = issuer->key; /* wolfSSL wants these without their wrapping */
-        break;
-    case KEY_ED448:
-        kind = ED448k;
-        key = issuer->key;
-        break;
-    case KEY_OTHER:
-        return false;
-    }
-    int result = wc_CheckCertSigPubKey(child->der.at, (word32)child->der.size, NULL, key.at, (word32)key.size, kind);
-    wc_ecc_fp_free();
-    return result == 0;
-}
-
-static bool parse_chain(const struct tls_certificate *chain, size_t count, struct certificate out[TLS_CHAIN_MAX])
-{
-    if (count == 0 || count > TLS_CHAIN_MAX)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (!certificate_parse(chain[i].der, chain[i].der_size, &out[i]))
-            return false;
-    return true;
-}
-
-bool tls_chain_signed_by(const struct tls_certificate *chain, size_t count, size_t anchor)
-{
-    struct certificate certificates[TLS_CHAIN_MAX];
-
-    return parse_chain(chain, count, certificates) && path_to_member(certificates, count, anchor, signed_by);
-}
-
-bool tls_chain_trusted(struct tls_trust *trust, const struct tls_certificate *chain, size_t count, char *error)
-{
-    struct certificate certificates[TLS_CHAIN_MAX];
-
-    if (!parse_chain(chain, count, certificates)) {
-        snprintf(error, TLS_ERROR, "the certificate chain cannot be read");
-        return false;
-    }
-    return path_to_root(certificates, count, trust->roots.certificates, trust->roots.count, clock_wall_seconds(),
-                        signed_by, error);
+    return &trust->roots;
 }
 
 bool tls_certificate_has_name(const struct tls_certificate *leaf, const char *name)
@@ -243,7 +187,7 @@ static bool same_key(WOLFSSL_X509 *leaf, const WOLFSSL_BUFFER_INFO *der)
         return false;
     uint8_t key[4096 / 8 + 64]; /* RSA up to 4096 bits, which is as much as Debian's wolfSSL computes with */
     size_t spki_size = certificate.spki.size;
-    if ((size_t)size > sizeof(key) || (size_t)size > spki_size || (size_t)size + 1 < certificate.key.size ||
+    if ((size_t)size > sizeof(key) || (size_t)size > spki_size || (size_t)size + 1 < certificate.key.raw_size ||
         wolfSSL_X509_get_pubkey_buffer(leaf, key, &size) != WOLFSSL_SUCCESS)
         return false;
     return memcmp(certificate.spki.at + spki_size - (size_t)size, key, (size_t)size) == 0;
@@ -548,7 +492,7 @@ static void finish_handshake(struct tls *tls)
     tls->state = TLS_OPEN;
     if (strcmp(tls_version(tls), "TLSv1.3") != 0) /* before it, a ticket may serve again: there is often no other */
         memset(tls->spent_ticket, 0, sizeof(tls->spent_ticket));
-    wc_ecc_fp_free(); /* see signed_by() */
+    wc_ecc_fp_free(); /* see signature.c */
     wolfSSL_ERR_clear_error();
 }
 

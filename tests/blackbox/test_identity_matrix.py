@@ -1,22 +1,23 @@
 """Each certificate that a server may show, in each `auth` mode. The group's name is always dot.test.
 
-    what the server shows                   pin             ca              pin+ca
-    --------------------------------------  --------------  --------------  --------------
-    the right certificate                   used            used            used
-    one for another name                    taken out       taken out       taken out
-    one without any name (common name only) taken out       taken out       taken out
-    an expired one                          used, warned    taken out       taken out
-    one that is not valid yet               used, warned    taken out       taken out
-    one of another key, of the right CA     taken out       used            taken out
-    the right CA's, but the pin is no key's taken out       used            taken out
-    a self-signed one, with the right pin   used            taken out       taken out
-    the right one over TLS 1.2 alone        used            used            used
-    the right one, then a renegotiation     not followed    not followed    not followed
-    the right one without its key           no handshake    no handshake    no handshake
-    the right one in a chain of 1 MB        no handshake    no handshake    no handshake
+    what the server shows                   pin             ca              pin+ca          pin of the CA
+    --------------------------------------  --------------  --------------  --------------  --------------
+    the right certificate                   used            used            used            used
+    one for another name                    taken out       taken out       taken out       taken out
+    one without any name (common name only) taken out       taken out       taken out       taken out
+    an expired one                          used, warned    taken out       taken out       taken out
+    one that is not valid yet               used, warned    taken out       taken out       taken out
+    one of another key, of the right CA     taken out       used            taken out       taken out
+    the right CA's, but the pin is no key's taken out       used            taken out       taken out
+    a self-signed one, with the right pin   used            taken out       taken out       taken out
+    the right one over TLS 1.2 alone        used            used            used            used
+    the right one, then a renegotiation     not followed    not followed    not followed    not followed
+    the right one without its key           no handshake    no handshake    no handshake    no handshake
+    the right one in a chain of 1 MB        no handshake    no handshake    no handshake    no handshake
 
-"Taken out": an identity mismatch, and not one octet of a query was written. "No handshake": the same for the queries, but
-nothing was proved either way, so the address counts as unreachable. A server and a group for each field; one program for each
+The last column has auth = pin. "Taken out": an identity mismatch (not valid yet: the node's clock is named instead), and
+not one octet of a query was written. "No handshake": the same for the queries, but nothing was proved either way, so the
+address counts as unreachable. A server and a group for each field; one program for each
 mode has them all.
 """
 
@@ -38,7 +39,8 @@ pytestmark = pytest.mark.xdist_group("identity-matrix")  # the servers and progr
 
 DAY = datetime.timedelta(days=1)
 OTHER_PIN = "sha256/" + "A" * 43 + "="
-MODES = ("pin", "ca", "pin+ca")
+CA_PIN = "ca-pin"  # auth = pin, with the pin of the intermediate CA that signed the leaf
+MODES = ("pin", "ca", "pin+ca", CA_PIN)
 BULK_CERTIFICATES, BULK_NAMES = 400, 110  # about 2.5 KB each
 
 USED, WARNED, NOT_FOLLOWED = "used", "warned", "not followed"
@@ -48,18 +50,18 @@ EXPIRED, EARLY = "has expired", "is not valid yet"
 
 # What becomes of it in each mode; where it is taken out, the reason that is logged.
 MATRIX = {
-    "right": (USED, USED, USED),
-    "wrong-name": (NAME, NAME, NAME),
-    "no-san": (NAME, NAME, NAME),
-    "expired": (WARNED, EXPIRED, EXPIRED),
-    "not-yet-valid": (WARNED, EARLY, EARLY),
-    "other-key": (NO_PIN, USED, NO_PIN),
-    "right-ca-wrong-pin": (NO_PIN, USED, NO_PIN),
-    "self-signed-right-pin": (USED, NO_CA, NO_CA),
-    "tls12-only": (USED, USED, USED),
-    "renegotiation": (NOT_FOLLOWED, NOT_FOLLOWED, NOT_FOLLOWED),
-    "key-of-somebody-else": (NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE),
-    "huge-chain": (NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE),
+    "right": (USED, USED, USED, USED),
+    "wrong-name": (NAME, NAME, NAME, NAME),
+    "no-san": (NAME, NAME, NAME, NAME),
+    "expired": (WARNED, EXPIRED, EXPIRED, EXPIRED),
+    "not-yet-valid": (WARNED, EARLY, EARLY, EARLY),
+    "other-key": (NO_PIN, USED, NO_PIN, NO_PIN),
+    "right-ca-wrong-pin": (NO_PIN, USED, NO_PIN, NO_PIN),
+    "self-signed-right-pin": (USED, NO_CA, NO_CA, NO_PIN),
+    "tls12-only": (USED, USED, USED, USED),
+    "renegotiation": (NOT_FOLLOWED, NOT_FOLLOWED, NOT_FOLLOWED, NOT_FOLLOWED),
+    "key-of-somebody-else": (NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE),
+    "huge-chain": (NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE, NO_HANDSHAKE),
 }
 
 
@@ -69,7 +71,7 @@ class Renegotiator:
     def __init__(self, address, certificate, directory):
         self.address, self.log_file = address, directory / f"{address}.log"
         command = ["openssl", "s_server", "-accept", f"{address}:{DOT_PORT}", "-tls1_2", "-msg"]
-        command += ["-cert", certificate.chain_file, "-key", certificate.key_file]
+        command += ["-cert", certificate.chain_file, "-cert_chain", certificate.chain_file, "-key", certificate.key_file]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         wait_until(lambda: "ACCEPT" in self.log(), 10, "openssl s_server")
@@ -99,8 +101,10 @@ def with_foreign_key(certificate, directory):
     return stolen
 
 
-def shown(authority, directory):
+def shown(authority, directory, mode):
     """What each server shows: its certificate, and the pin of the configuration."""
+    if mode == CA_PIN:
+        authority = authority.intermediate("Pinned")
     right = authority.issue("dot.test")
     alone = self_signed(directory, "dot.test")
     bulk = authority.issue(*(f"host-{i}.example" for i in range(BULK_NAMES))).certificate
@@ -116,7 +120,11 @@ def shown(authority, directory):
     assert certificates["huge-chain"].chain_file.stat().st_size > 1_000_000
     pins = {"other-key": pin_of(new_key().public_key()), "right-ca-wrong-pin": OTHER_PIN}
     return {
-        case: (certificates.get(case, right), pins.get(case, certificates.get(case, right).pin)) for case in MATRIX
+        case: (
+            certificates.get(case, right),
+            pins.get(case, authority.pin if mode == CA_PIN else certificates.get(case, right).pin),
+        )
+        for case in MATRIX
     }
 
 
@@ -128,13 +136,13 @@ class Field:
         address = network.address()
         config = {"server": {"listen": f"{address}:{DNS_PORT}", "workers": 1}, "cache": {"size": "4M"}}
         config["limits"] = {"timeout": 1000, "stale-after": 0}
-        for case, (certificate, pin) in shown(authority, directory).items():
+        for case, (certificate, pin) in shown(authority, directory, mode).items():
             where = network.address()
             if case == "renegotiation":
                 self.servers[case] = Renegotiator(where, certificate, directory)
             else:
                 self.servers[case] = FakeServer(where, certificate, tls12_only=case == "tls12-only")
-            keys = {"address": f"{where}:{DOT_PORT}", "name": "dot.test", "auth": mode, "ca-file": authority.file}
+            keys = {"address": f"{where}:{DOT_PORT}", "name": "dot.test", "auth": "pin" if mode == CA_PIN else mode, "ca-file": authority.file}
             config[f"upstream {case}"] = {**keys, "pin": pin}
             config[f"zone {case}.test"] = {"upstream": case}
         self.program = Nodedot(directory, address, config)
@@ -196,7 +204,8 @@ def check_no_renegotiation(field, case):
 @pytest.mark.parametrize("case", MATRIX)
 def test_certificate_and_mode(fields, case, mode):
     field, expected = fields(mode), MATRIX[case][MODES.index(mode)]
-    mismatch = rf"upstream address taken out: identity mismatch\" upstream={case} "
+    cause = "this node's clock is before the dates of its certificate" if expected == EARLY else "identity mismatch"
+    mismatch = rf"upstream address taken out: {cause}\" upstream={case} "
     if expected in (USED, WARNED):
         check_used(field, case)
         assert not re.search(mismatch, field.program.log())

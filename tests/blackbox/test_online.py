@@ -106,8 +106,9 @@ def test_every_upstream_is_proved_by_its_own_rules(command, make_upstream, autho
     assert result.returncode == 1 and not_asked(strange)
 
 
-def test_a_pin_that_report_lets_pass_is_shown_and_is_exit_1(command, upstream):
-    result = command("check", "--online", servers=[upstream], up={"pin": OTHER_PIN, "pin-mode": "report"})
+def test_a_pin_that_report_lets_pass_is_shown_and_is_exit_1(command, upstream, authority):
+    result = command("check", "--online", servers=[upstream],
+                     up={"pin": OTHER_PIN, "pin-mode": "report", "ca-file": authority.file})
     (row,) = rows(result)
     assert result.returncode == 1 and row["RESULT"] == "MISMATCH" and "pin-mode = report" in row["NOTES"]
     assert [q.name for q in upstream.queries] == [""]  # as the daemon would, which accepts it

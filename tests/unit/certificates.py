@@ -134,7 +134,9 @@ def main():
     write("weak", Identity("weak", weak_root, sans=names), weak_root)
     write("rsa-root", rsa_root)
     run("req -new -newkey rsa:2048 -nodes -subj /CN=sha1 -keyout sha1.key -out sha1.req")
-    run("x509 -req -sha1 -in sha1.req -CA rsa-root.pem -CAkey rsa-root.key -out sha1.leaf -days 9")
+    (FOLDER / "sha1.ext").write_text("subjectAltName = DNS:dns.example\n")
+    run("x509 -req -sha1 -in sha1.req -CA rsa-root.pem -CAkey rsa-root.key -out sha1.leaf -days 9 -extfile sha1.ext")
+    (FOLDER / "sha1.rest").write_bytes(rsa_root.pem())
     (FOLDER / "sha1.pem").write_bytes((FOLDER / "sha1.leaf").read_bytes() + rsa_root.pem())
 
     # Dates, names, usage.
@@ -142,6 +144,9 @@ def main():
     write("future", Identity("future", middle, sans=names, start=1, end=60), middle)
     old_middle = Identity("Old Middle", root, ca=True, start=-60, end=-1)
     write("old-middle", Identity("old", old_middle, sans=names), old_middle)
+    short_middle = Identity("Short Middle", root, ca=True, end=9)
+    write("short-middle", Identity("short", short_middle, sans=names), short_middle)
+    write("weak-leaf", Identity("weak leaf", middle, key=rsa.generate_private_key(65537, 1024), sans=names), middle)
     write("no-san", Identity("dns.example", middle), middle)
     write("nul", Identity("nul", middle, sans=dns("dns.example\x00.evil.example", "dns.exampl\x00")), middle)
     write("client", Identity("client", middle, sans=names, server=False, client=True), middle)
@@ -176,8 +181,8 @@ def main():
     directory = x509.NameConstraints([x509.DirectoryName(subject("x"))], None)
     write("directory", Identity("d", d := Identity("Directory", root, ca=True, limits=directory), sans=names), d)
 
-    # Long chains: eight certificates are looked at, nine are not.
-    for count in (8, 9):
+    # Long chains: ten certificates are looked at, eleven are not.
+    for count in (9, 10, 11):
         chain = [Identity("Long Root", ca=True)]
         while len(chain) < count:
             chain.insert(0, Identity(f"long {len(chain)}", chain[0], ca=len(chain) < count - 1, sans=names))

@@ -149,9 +149,24 @@ struct metrics {
 #define metric_inc(metrics, name)    metric_add(metrics, name, 1)
 #define metric_set(metrics, name, v) atomic_store_explicit(&(metrics)->name, (uint64_t)(v), memory_order_relaxed)
 
-enum identity_state { IDENTITY_UNVERIFIED, IDENTITY_VALID, IDENTITY_MISMATCH, IDENTITY_UNREACHABLE };
+/* IDENTITY_CLOCK: the proof fails because the node's clock is before the dates of a certificate, as it may be where no
+ * battery keeps the time while the machine is off. As little to be used as after a mismatch. */
+enum identity_state {
+    IDENTITY_UNVERIFIED,
+    IDENTITY_VALID,
+    IDENTITY_MISMATCH,
+    IDENTITY_UNREACHABLE,
+    IDENTITY_CLOCK,
+    IDENTITY_STATES
+};
 
-#define STATUS_WARNINGS 7 /* kinds of doubt about an address whose identity is proved */
+/* Was the identity judged, and not proved? */
+static inline bool identity_state_refused(enum identity_state state)
+{
+    return state == IDENTITY_MISMATCH || state == IDENTITY_CLOCK;
+}
+
+#define STATUS_WARNINGS 6 /* kinds of doubt about an address whose identity is proved */
 
 /* One upstream address of one generation. The first two members are set before threads start. Counters continue those
  * of the same address in the previous generation of this slot, so the sum over both slots never decreases. */
@@ -159,9 +174,10 @@ struct address_status {
     char upstream[CONFIG_NAME];
     struct endpoint endpoint;
     _Atomic uint32_t state;    /* enum identity_state; for a plain upstream VALID means that it answered */
-    _Atomic uint32_t epoch;    /* grows with every change into or out of MISMATCH; older tickets and connections die */
+    _Atomic uint32_t epoch;    /* grows with every change into or out of a refusal; older tickets and connections die */
     _Atomic uint64_t since_ms; /* clock_ms() when state began */
-    _Atomic uint64_t logged_ms[4]; /* when each state was last logged; a flapping peer must not fill the log */
+    _Atomic uint64_t logged_ms
+        [IDENTITY_STATES]; /* when entering each state was last logged; a flapping peer must not fill the log */
     _Atomic uint64_t warned_ms[STATUS_WARNINGS]; /* when each doubt of identity.h was last logged; 0: never */
     _Atomic uint64_t validated_ms;               /* clock_ms() of the last full proof; 0: never */
     _Atomic int64_t not_after;     /* wall seconds: earliest end of a certificate in the proved chain; 0: unknown */

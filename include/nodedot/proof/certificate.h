@@ -1,13 +1,13 @@
-/* certificate.h - reads X.509 certificates in DER; no cryptography, no trust, no I/O.
+/* certificate.h - what one X.509 certificate says, and how to show it; no cryptography, no trust, no I/O.
  *
- * Memory: a struct certificate points into the octets it was read from and owns nothing. Strict: definite and
- *         shortest lengths only, nothing behind the end, no extension twice. What is not understood and marked
- *         critical is told (unknown_critical), not skipped.
- * Rules:  RFC 5280 section 4 (profile), section 4.2.1.10 (name constraints), RFC 6125 section 6.4 (names).
+ * Made by: certificate_parser.h.
+ * Memory:  a struct certificate points into the octets it was read from and owns nothing.
+ * Rules:   RFC 5280 section 4 (profile) and section 4.2.1 (extensions).
  */
 #ifndef NODEDOT_PROOF_CERTIFICATE_H
 #define NODEDOT_PROOF_CERTIFICATE_H
 
+#include "nodedot/proof/algorithm.h"
 #include "nodedot/proof/der.h"
 
 #include <stdbool.h>
@@ -15,34 +15,40 @@
 #include <stdint.h>
 
 #define CERTIFICATE_NO_PATH_LENGTH (-1)
-
-enum key_kind { KEY_OTHER, KEY_RSA, KEY_EC, KEY_ED25519, KEY_ED448 };
+#define CERTIFICATE_NO_SKIP        (-1)
 
 struct certificate {
     struct octets der;
-    struct octets issuer;              /* Name, with tag and length, so that equal names are equal octets */
-    struct octets subject;             /* the same */
-    struct octets spki;                /* SubjectPublicKeyInfo, with tag and length: what a pin hashes */
-    struct octets key;                 /* contents of its BIT STRING */
-    struct octets names;               /* GeneralNames of subjectAltName, contents */
-    struct octets permitted, excluded; /* GeneralSubtrees of nameConstraints, contents */
-    int64_t not_before, not_after;     /* seconds since 1970 */
-    enum key_kind key_kind;
-    unsigned key_bits;     /* RSA: of the modulus; EC: of the curve, 0 for one that we do not know */
-    int path_length;       /* pathLenConstraint, or CERTIFICATE_NO_PATH_LENGTH */
-    bool is_ca;            /* basicConstraints cA */
-    bool may_sign;         /* keyUsage is absent or has keyCertSign */
-    bool may_handshake;    /* keyUsage is absent or has digitalSignature */
-    bool may_serve;        /* extKeyUsage is absent or has serverAuth or anyExtendedKeyUsage */
-    bool unknown_critical; /* an extension is critical that we do not know */
-    bool strong_signature; /* signed with SHA-2 and RSA, ECDSA, or EdDSA; the others can be forged or are not in use */
+    struct octets issuer;  /* Name, with tag and length, so that equal names are equal octets */
+    struct octets subject; /* the same */
+    struct octets spki;    /* SubjectPublicKeyInfo, with tag and length: what a pin hashes */
+    struct octets names;   /* GeneralNames of subjectAltName, contents */
+    struct octets permitted,
+        excluded;                  /* GeneralSubtrees of nameConstraints, contents; well-formed unless flaw is set */
+    struct octets policies;        /* PolicyInformation of certificatePolicies, contents */
+    struct octets policy_mappings; /* contents */
+    int64_t not_before, not_after; /* seconds since 1970 */
+    struct public_key key;
+    struct signature signature;
+    int path_length;             /* pathLenConstraint, or CERTIFICATE_NO_PATH_LENGTH */
+    int require_explicit_policy; /* SkipCerts of policyConstraints, or CERTIFICATE_NO_SKIP */
+    int inhibit_policy_mapping;  /* the same */
+    int inhibit_any_policy;      /* SkipCerts of inhibitAnyPolicy, or CERTIFICATE_NO_SKIP */
+    bool is_ca;                  /* basicConstraints cA */
+    bool may_sign;               /* keyUsage is absent or has keyCertSign */
+    bool may_handshake;          /* keyUsage is absent or has digitalSignature */
+    bool may_serve;              /* extKeyUsage is absent or has serverAuth or anyExtendedKeyUsage */
+    bool unknown_critical;       /* a critical extension that is not supported */
+    const char *flaw; /* a rule of RFC 5280 that it breaks, for people ("has an empty nameConstraints"), or NULL */
 };
 
-/* Reads one certificate of exactly size octets. False: not a certificate, *out is unusable. */
-bool certificate_parse(const uint8_t *der, size_t size, struct certificate *out);
-
-/* Is the key long enough to be trusted through a CA: RSA from 2048 bits, P-256, P-384, P-521, EdDSA. */
+/* Is the key strong enough to be trusted through a CA: RSA from 2048 bits with an odd exponent of 3 to 2^64 - 1, P-256,
+ * P-384, P-521, EdDSA. */
 bool certificate_key_strong(const struct certificate *certificate);
+
+/* Is a signature of this key cheap enough to check: no RSA exponent above 64 bits? */
+bool certificate_key_affordable(const struct certificate *certificate);
+#define CERTIFICATE_KEY_UNAFFORDABLE "an RSA key with an exponent above 64 bits"
 
 /* Same issuer and subject octets: self-issued (RFC 5280 section 3.2). */
 bool certificate_self_issued(const struct certificate *certificate);

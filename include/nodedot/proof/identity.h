@@ -2,10 +2,11 @@
  *
  * Strict profile of RFC 8310: a connection carries no query before identity_check() said IDENTITY_PROVED for it, or
  * it resumed a session that a proof of the same epoch earned.
- * Rules: pin: SHA-256 of a SubjectPublicKeyInfo of the leaf, or of a certificate of the presented chain that really
- *        signs it (RFC 7858 section 4.2, RFC 8310 section 6). ca: path to a CA of ca-file with dates in order, and
- *        the name. A name that is configured must be carried by the leaf in every mode; without one, `ca` asks for
- *        the upstream's IP address.
+ * Rules: pin: SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2, RFC 8310 section 6). A pin of the leaf's key
+ *        needs nothing else. A pin of a certificate above the leaf vouches for all that this CA signs, so it needs a
+ *        path from there to the leaf that keeps all rules of path.h, and a name. ca: a path from a CA of ca-file, and
+ *        the name. A configured name must be carried by the leaf in every mode; without one, `ca` asks for the
+ *        upstream's IP address. pin-mode = report excuses the pins and nothing else, so it goes with pin+ca only.
  */
 #ifndef NODEDOT_PROOF_IDENTITY_H
 #define NODEDOT_PROOF_IDENTITY_H
@@ -21,9 +22,9 @@ struct identity_result {
     bool pin_missed;        /* no pin matched; with pin-mode enforce not proved */
     uint32_t pins_matched;  /* bit i: pin i of the upstream matched */
     size_t pin_certificate; /* number in the chain of the certificate that the first of them matched */
-    bool only_ca_pin;       /* the only matches are of CA certificates and no name is configured: worth a warning */
+    bool early;             /* refused because now lies before the notBefore of a certificate: see the node's clock */
     bool outside_dates;     /* leaf expired or not yet valid; decides in ca modes, is a warning in pin mode */
-    int64_t not_after;      /* earliest end of the leaf and of the certificates up to the one that matched */
+    int64_t not_after;      /* earliest end of the certificates that the proof rests on */
     char reason[TLS_ERROR]; /* why it is not proved, for people; "" */
 };
 
@@ -31,18 +32,23 @@ struct identity_result {
 void identity_check(const struct upstream_config *upstream, const struct endpoint *address, struct tls_trust *trust,
                     struct tls *tls, int64_t now, struct identity_result *out);
 
+/* Was child signed with the key of issuer, and does it name it? */
+bool identity_signed_by(const struct tls_certificate *child, const struct tls_certificate *issuer);
+
+/* Would a pin of chain[anchor] prove the leaf (beside a name, above the leaf)? False: why in reason (TLS_ERROR octets). */
+bool identity_pin_counts(const struct tls_certificate *chain, size_t count, size_t anchor, int64_t now, char *reason);
+
 /* What an operator should hear of although the identity is proved, most urgent first among those that exclude each
  * other. */
 enum identity_doubt {
     DOUBT_REPORTED,     /* no pin matches, accepted because of pin-mode = report */
-    DOUBT_CA_PIN,       /* only_ca_pin */
     DOUBT_DATES,        /* outside its dates, accepted because of its pin */
     DOUBT_ENDS_AT_ONCE, /* within 3 days */
     DOUBT_ENDS_SOON,    /* within 14 days */
     DOUBT_LAST_PIN,     /* of several pins the last of the list alone matches: no backup is left */
     DOUBT_BACKUP_PIN    /* the first pin of the list does not match, a later one does: the backup is in use */
 };
-#define IDENTITY_DOUBTS 7
+#define IDENTITY_DOUBTS 6
 
 /* Bit i: doubt i is in order for a proved result. The order of the pins is that of their use: the first is of the key
  * in service, those behind it are of keys to come or of CAs, so a backup that matches nothing yet is as it should be. */

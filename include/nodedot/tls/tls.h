@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TLS_CHAIN_MAX 8 /* certificates of a chain that we look at; a longer chain is refused */
+#define TLS_CHAIN_MAX 10 /* certificates of a chain that we look at; a longer chain is refused */
 #define TLS_ERROR     160
 
 struct tls_trust;  /* CA certificates, client certificate, protocol settings */
@@ -108,16 +108,9 @@ size_t tls_peer_chain(struct tls *tls, struct tls_certificate *chain);
 bool tls_read_certificates(const char *file, struct tls_certificate *chain, size_t capacity, size_t *count,
                            void **storage, char *error);
 
-/* Verdicts on a chain. All of them check signatures; none reads a clock but tls_verify_* with dates. */
-
-/* Does a path of signatures lead from the leaf chain[0] up to chain[anchor], each certificate in between and the anchor
- * being a CA that may sign? Order and surplus certificates in the chain do not matter. anchor 0: true (the handshake
- * proved the leaf's key). Dates are not looked at. */
-bool tls_chain_signed_by(const struct tls_certificate *chain, size_t count, size_t anchor);
-
-/* Is there a path from the leaf to a CA of the trust's ca_file, with dates, key usage and constraints in order? False:
- * error (TLS_ERROR octets) says why. */
-bool tls_chain_trusted(struct tls_trust *trust, const struct tls_certificate *chain, size_t count, char *error);
+/* The CAs of the trust's ca_file. */
+struct pem;
+const struct pem *tls_trust_roots(const struct tls_trust *trust);
 
 /* Does the leaf carry this DNS name, or this IP address in text form, in subjectAltName? Wildcards only as the whole
  * leftmost label (RFC 6125 section 6.4.3); the common name does not count (RFC 8310 section 8.1). */

@@ -9,7 +9,7 @@ import itertools
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
 _serial = itertools.count(1)
@@ -100,7 +100,8 @@ class Authority:
     def intermediate(self, name):
         return Authority(self.directory, name, issuer=self)
 
-    def issue(self, *names, key=None, start=-DAY, end=30 * DAY, send_root=False, surplus=(), common_name="server"):
+    def issue(self, *names, key=None, start=-DAY, end=30 * DAY, send_root=False, surplus=(), common_name="server",
+              only_clients=False):
         """A leaf certificate for DNS names and IP addresses, valid from now + start to now + end."""
         key = key or new_key()
         builder = (
@@ -115,6 +116,8 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(_alternative_names(names), critical=False)
+        if only_clients:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         chain = self.chain()
         if send_root:
             chain = chain + [self.root().certificate]
