@@ -75,7 +75,8 @@
  *  proof/pem.c             the certificates of a PEM file
  *  proof/der.c             a cursor over DER
  *
- *  tls/tls.c               TLS, and the only file that knows wolfSSL
+ *  tls/tls.c               TLS; it and ticket_guard.c alone know wolfSSL
+ *  tls/ticket_guard.c      takes out session tickets that would end a connection
  *  tls/tls_records.c       whole TLS records in, whole flights out
  *
  *  cache/cache.c            answers, kept until their TTL runs out

@@ -4,6 +4,7 @@
 #include "nodedot/proof/certificate_parser.h"
 #include "nodedot/proof/pem.h"
 #include "nodedot/proof/san.h"
+#include "nodedot/tls/ticket_guard.h"
 #include "nodedot/tls/tls_records.h"
 
 #include <wolfssl/options.h>
@@ -27,9 +28,14 @@
 #error "wolfSSL must be built with WOLFSSL_ALWAYS_VERIFY_CB, OPENSSL_EXTRA and HAVE_EXT_CACHE, as Debian's is"
 #endif
 
-#define TICKET_MAX  1536   /* wolfSSL fails a handshake with a larger TLS 1.3 ticket (its MAX_PSK_ID_LEN) */
 #define SEED_DEVICE 0x6e64 /* number of our entropy "device"; any that wolfSSL does not use */
 #define SHA256_SIZE 32
+
+#ifdef WOLFSSL_TICKET_NONCE_MALLOC
+#define TICKET_NONCE_MAX 255 /* any that RFC 8446 section 4.6.1 allows */
+#else
+#define TICKET_NONCE_MAX 8 /* its MAX_TICKET_NONCE_STATIC_SZ */
+#endif
 
 #define CIPHERS                                                                                \
     "TLS13-CHACHA20-POLY1305-SHA256:TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:"          \
@@ -60,6 +66,8 @@ enum tls_state {
 struct tls {
     WOLFSSL *ssl;
     enum tls_state state;
+    bool guarded; /* records that come are looked at for tickets that wolfSSL cannot take */
+    struct ticket_guard guard;
     struct records records;
     /* The chain as it came, certificates one behind the other. */
     uint8_t *chain;
@@ -234,6 +242,26 @@ static enum tls_result fail(struct tls *tls, const char *what)
     return TLS_FAILED;
 }
 
+/* Looks at the next record before wolfSSL does. wolfSSL has opened all that came before it: it reads no further than one
+ * record, so the number of the last one and the key are up to date, also behind a key update. */
+static void guard_next_record(struct tls *tls)
+{
+    size_t size;
+    uint8_t *record = records_next(&tls->records, &size);
+    int cipher = wolfSSL_GetBulkCipher(tls->ssl);
+    word64 number = 0;
+
+    if (record == NULL || (cipher != wolfssl_chacha && cipher != wolfssl_aes_gcm))
+        return;
+    wolfSSL_GetPeerSequenceNumber(tls->ssl, &number);
+    struct record_key key = {.cipher = cipher == wolfssl_chacha ? GUARD_CHACHA20_POLY1305 : GUARD_AES_GCM,
+                             .key = wolfSSL_GetServerWriteKey(tls->ssl),
+                             .key_size = (size_t)wolfSSL_GetKeySize(tls->ssl),
+                             .iv = wolfSSL_GetServerWriteIV(tls->ssl),
+                             .number = number};
+    ticket_guard_screen(&tls->guard, &key, TICKET_NONCE_MAX, record, size);
+}
+
 /* wolfSSL reads: at most what is left of one record. */
 static int give_received(WOLFSSL *ssl, char *out, int capacity, void *context)
 {
@@ -242,6 +270,8 @@ static int give_received(WOLFSSL *ssl, char *out, int capacity, void *context)
     (void)ssl;
     switch (records_fetch(&tls->records)) {
     case RECORDS_DONE:
+        if (tls->guarded)
+            guard_next_record(tls);
         return (int)records_take(&tls->records, (uint8_t *)out, (size_t)capacity);
     case RECORDS_AGAIN:
         return WOLFSSL_CBIO_ERR_WANT_READ;
@@ -364,7 +394,7 @@ void tls_trust_destroy(struct tls_trust *trust)
 /* The ticket that wolfSSL holds for this connection, as a hash; false: none. */
 static bool ticket_hash(struct tls *tls, uint8_t out[SHA256_SIZE])
 {
-    uint8_t ticket[TICKET_MAX];
+    uint8_t ticket[TICKET_OCTETS_MAX];
     word32 size = sizeof(ticket);
 
     return wolfSSL_get_SessionTicket(tls->ssl, ticket, &size) == WOLFSSL_SUCCESS && size > 0 &&
@@ -490,7 +520,8 @@ static enum tls_result stopped(struct tls *tls, int result)
 static void finish_handshake(struct tls *tls)
 {
     tls->state = TLS_OPEN;
-    if (strcmp(tls_version(tls), "TLSv1.3") != 0) /* before it, a ticket may serve again: there is often no other */
+    tls->guarded = strcmp(tls_version(tls), "TLSv1.3") == 0;
+    if (!tls->guarded) /* before it, a ticket may serve again: there is often no other */
         memset(tls->spent_ticket, 0, sizeof(tls->spent_ticket));
     wc_ecc_fp_free(); /* see signature.c */
     wolfSSL_ERR_clear_error();

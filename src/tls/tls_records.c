@@ -73,6 +73,12 @@ enum records_result records_fetch(struct records *r)
     }
 }
 
+uint8_t *records_next(struct records *r, size_t *size)
+{
+    *size = record_size(r);
+    return r->record_left > 0 || *size == 0 || *size > r->in_size ? NULL : r->in + r->in_at;
+}
+
 size_t records_take(struct records *r, uint8_t *out, size_t capacity)
 {
     if (r->record_left == 0)

@@ -1,4 +1,4 @@
-/* tls.h - TLS to upstreams; the only module that knows wolfSSL.
+/* tls.h - TLS to upstreams; the only module, with ticket_guard.h, that knows wolfSSL.
  *
  * Life:   tls_trust_create() once per upstream group and thread; tls_open() on a connected socket; tls_handshake()
  *         until it is done; identity_check() (identity.h) before a single query is written; tls_read() and
@@ -10,6 +10,8 @@
  *         returns.
  * Crypto: TLS 1.3 and 1.2 with forward-secret AEAD suites, ChaCha20-Poly1305 first (Debian's wolfSSL has no AES
  *         instructions: 350 MB/s against 130 MB/s), X25519 first; ALPN "dot"; no renegotiation, no early data.
+ * Offers: no session ticket ends a connection, whatever its shape (ticket_guard.h). Those that wolfSSL can take are kept:
+ *         before 5.7 it has no room for nonces above 8 octets.
  * Memory: about 115 KiB a connection (the session of Debian's wolfSSL alone takes 37, the receive buffer 32), and
  *         what waits for a peer that does not read, 256 KiB at most. A ticket takes some 350 octets. A trust takes
  *         1.3 KiB a CA.

@@ -46,6 +46,10 @@ void records_reset(struct records *r);
  * returns RECORDS_AGAIN without a system call, so the socket must be watched level-triggered. */
 enum records_result records_fetch(struct records *r);
 
+/* The record that is handed over next, header included, and its size; it may be changed in place. NULL: there is no whole one,
+ * or a part of it was handed over already. */
+uint8_t *records_next(struct records *r, size_t *size);
+
 /* Hands over up to capacity octets of the record that records_fetch() found. */
 size_t records_take(struct records *r, uint8_t *out, size_t capacity);
 
