@@ -168,7 +168,8 @@ void address_lacking(struct address *address, const char *reason)
 
     atomic_fetch_add_explicit(&address->peer.reachability.status->local, 1, memory_order_relaxed);
     if (log_limit_pass(&limit, LACKING_LOG_MS, &held_back))
-        log_error("this node is short of what a socket to an upstream needs", log_s("upstream", address->config->name),
+        log_error("cannot open a socket to an upstream: this node is out of resources",
+                  log_s("upstream", address->config->name),
                   log_s("address", endpoint_format(&address->peer.endpoint, text)), log_s("reason", reason),
                   log_n("held_back", (int64_t)held_back));
 }

@@ -88,8 +88,8 @@ static bool begin(struct fallback_watch *watch, size_t group, uint64_t now_ms)
         return false;
     set(watch, group, true, now_ms);
     say(watch, group,
-        fallback->transport == TRANSPORT_PLAIN ? "fallback serves: queries leave this node UNENCRYPTED"
-                                               : "fallback serves",
+        fallback->transport == TRANSPORT_PLAIN ? "fallback in use: queries leave this node UNENCRYPTED"
+                                               : "fallback in use",
         "no address of the upstream answers");
     return true;
 }
@@ -97,7 +97,7 @@ static bool begin(struct fallback_watch *watch, size_t group, uint64_t now_ms)
 static bool end(struct fallback_watch *watch, size_t group, uint64_t now_ms, const char *reason)
 {
     set(watch, group, false, now_ms);
-    say(watch, group, "fallback does not serve any more", reason);
+    say(watch, group, "fallback no longer used", reason);
     return true;
 }
 

@@ -141,11 +141,11 @@ bool reachability_judge(const struct reachability *reachability, struct tls_trus
     if (result.early) {
         if (enter(reachability, IDENTITY_CLOCK))
             log_state(reachability, LOG_LEVEL_ERROR, IDENTITY_CLOCK,
-                      "upstream address taken out: this node's clock is before the dates of its certificate",
+                      "upstream address removed from service: this node's clock is before the dates of its certificate",
                       result.reason);
     } else if (enter(reachability, IDENTITY_MISMATCH)) {
-        log_state(reachability, LOG_LEVEL_ERROR, IDENTITY_MISMATCH, "upstream address taken out: identity mismatch",
-                  result.reason);
+        log_state(reachability, LOG_LEVEL_ERROR, IDENTITY_MISMATCH,
+                  "upstream address removed from service: identity mismatch", result.reason);
     }
     return false;
 }
@@ -246,7 +246,8 @@ void reachability_stalled(const struct reachability *reachability)
     uint64_t held_back;
 
     if (log_limit_pass(&stall_limit, REACHABILITY_LOG_MS, &held_back))
-        log_change(reachability, LOG_LEVEL_WARN, "upstream address answers nothing and is left", "others answer");
+        log_change(reachability, LOG_LEVEL_WARN, "upstream address stalled: not used until it answers",
+                   "others answer");
 }
 
 bool reachability_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms)

@@ -173,7 +173,7 @@ static int make_home(struct addresses *addresses, struct node_address *address)
     int found = rtnetlink_find_link(&addresses->rtnetlink, address->interface, &address->home);
     if (found < 0 || result == -EEXIST)
         return found;
-    log_info("interface made", log_s("interface", address->interface));
+    log_info("interface created", log_s("interface", address->interface));
     return rtnetlink_set_up(&addresses->rtnetlink, address->home.index, ADDRESSES_ALIAS);
 }
 
@@ -204,11 +204,11 @@ static void move(struct node_address *address, enum node_address_state state)
     if (address->index == 0 && before == NODE_ADDRESS_NEW)
         log_change(address, LOG_LEVEL_INFO, "listen address added");
     else if (address->index == 0)
-        log_change(address, LOG_LEVEL_WARN, "listen address was gone: put back");
+        log_change(address, LOG_LEVEL_WARN, "listen address was missing: added again");
     else if (state == NODE_ADDRESS_FOREIGN && before != NODE_ADDRESS_FOREIGN)
-        log_change(address, LOG_LEVEL_INFO, "listen address found: it is left as it is");
+        log_change(address, LOG_LEVEL_INFO, "listen address found: not changed");
     else if (state == NODE_ADDRESS_OURS && before != NODE_ADDRESS_OURS)
-        log_change(address, LOG_LEVEL_INFO, "listen address found: it is renewed from now on");
+        log_change(address, LOG_LEVEL_INFO, "listen address found: renewed from now on");
 }
 
 /* Makes sure that an address that was looked at is there. 0 or -errno. */
@@ -243,10 +243,11 @@ static void note_result(struct node_address *address, int result)
     char text[ENDPOINT_TEXT];
 
     if (result < 0 && !address->failing)
-        log_error("listen address cannot be held", log_s("address", endpoint_format_address(&address->endpoint, text)),
+        log_error("listen address cannot be added or renewed",
+                  log_s("address", endpoint_format_address(&address->endpoint, text)),
                   log_s("interface", address->interface), log_s("reason", reason_text(result)));
     else if (result == 0 && address->failing)
-        log_change(address, LOG_LEVEL_INFO, "listen address is held again");
+        log_change(address, LOG_LEVEL_INFO, "listen address is present again");
     address->failing = result < 0;
 }
 
@@ -337,7 +338,7 @@ static void take_away(struct addresses *addresses, struct node_address *address,
     if (address->state != NODE_ADDRESS_OURS || address->index == 0 || is_ours_as_well(addresses, address))
         return;
     if (address->others_ms != 0 && now_ms - address->others_ms < OTHERS_MS) {
-        log_change(address, LOG_LEVEL_INFO, "listen address left: somebody else renews it");
+        log_change(address, LOG_LEVEL_INFO, "listen address kept: another process renews it");
         return;
     }
     int result = rtnetlink_delete_address(&addresses->rtnetlink, address->index, &address->endpoint);

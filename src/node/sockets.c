@@ -398,7 +398,7 @@ void sockets_log_buffers(const struct sockets *sockets)
         return;
     granted /= 2; /* the kernel doubles it for its own bookkeeping (socket(7)) */
     if (granted < RECEIVE_BUFFER)
-        log_warn("UDP receive buffers are smaller than wanted: raise net.core.rmem_max or grant CAP_NET_ADMIN",
+        log_warn("UDP receive buffers are smaller than requested: raise net.core.rmem_max or grant CAP_NET_ADMIN",
                  log_n("octets", granted), log_n("wanted", RECEIVE_BUFFER));
     else
         log_info("UDP receive buffers granted", log_n("octets", granted));

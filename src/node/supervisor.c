@@ -239,7 +239,7 @@ static void losses_add(struct losses *losses, uint64_t now_ms)
     if (oldest == 0 || now_ms - oldest > CALM_MS || losses->hopeless)
         return;
     losses->hopeless = true;
-    log_error("too many resolvers lost: liveness is given up", log_n("lost", LOSSES_MAX),
+    log_error("too many resolvers exited unexpectedly: liveness port closed", log_n("lost", LOSSES_MAX),
               log_n("seconds", (now_ms - oldest) / 1000));
 }
 
@@ -249,7 +249,7 @@ static void losses_recover(struct supervisor *s, uint64_t now_ms)
         now_ms - s->current->since_ms < RECOVERED_MS)
         return;
     s->losses.hopeless = false;
-    log_info("resolvers stay alive again: liveness is restored", log_n("generation", s->current->number));
+    log_info("resolver is stable again: liveness port opened", log_n("generation", s->current->number));
 }
 
 /* ---- a reload: try another setup ---- */
@@ -387,7 +387,7 @@ static void adopt_tried(struct supervisor *s)
     addresses_commit(&s->addresses);
     if (s->tried.cache.memory != s->setup.cache.memory) {
         shared_destroy(&s->setup.cache);
-        log_info("cache made", log_n("octets", s->tried.cache.size));
+        log_info("cache created", log_n("octets", s->tried.cache.size));
     }
     s->setup = s->tried;
     s->tried = (struct setup){.config = old};

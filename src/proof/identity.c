@@ -105,7 +105,7 @@ static bool name_is_right(const struct upstream_config *upstream, const struct e
     }
     if (san_has_name(leaf, name))
         return true;
-    snprintf(reason, TLS_ERROR, "the certificate does not carry the name %.100s", name);
+    snprintf(reason, TLS_ERROR, "the certificate does not contain the name %.100s", name);
     return false;
 }
 
@@ -163,7 +163,7 @@ void identity_check(const struct upstream_config *upstream, const struct endpoin
     if (read_chain(chain.shown, chain.count, chain.certificates))
         judge(upstream, address, tls_trust_roots(trust), &chain, now, out);
     else
-        snprintf(out->reason, sizeof(out->reason), "the peer showed no certificate chain that can be read");
+        snprintf(out->reason, sizeof(out->reason), "the server presented no readable certificate chain");
 }
 
 bool identity_signed_by(const struct tls_certificate *child, const struct tls_certificate *issuer)
@@ -235,13 +235,13 @@ const char *identity_doubt_text(enum identity_doubt doubt)
     case DOUBT_DATES:
         return "certificate is expired or not yet valid, accepted because of its pin";
     case DOUBT_ENDS_AT_ONCE:
-        return "certificate ends within 3 days";
+        return "certificate expires within 3 days";
     case DOUBT_ENDS_SOON:
-        return "certificate ends within 14 days";
+        return "certificate expires within 14 days";
     case DOUBT_LAST_PIN:
         return "only the last pin of the list matches: no backup is left, add the pin of the next key";
     case DOUBT_BACKUP_PIN:
-        return "the first pin of the list does not match any more, a backup does: add a new backup";
+        return "the first pin of the list no longer matches, a backup does: add a new backup";
     }
     return "";
 }

@@ -70,7 +70,7 @@ static void enter_landlock(const struct config *config)
     int version = landlock_enter(ports, upstream_ports(config, ports));
 
     if (version > 0)
-        log_debug("Landlock keeps the resolver off files", log_n("version", version));
+        log_debug("Landlock active: the resolver cannot open files", log_n("version", version));
     else if (version == 0)
         log_debug("this kernel has no Landlock, or it is switched off");
     else
@@ -82,9 +82,9 @@ static void enter_filter(const struct config *config)
     int result = filter_enter(config->dnstap[0] != '\0');
 
     if (result == 0)
-        log_debug("the system-call filter is at work");
+        log_debug("system-call filter installed");
     else
-        log_warn("no system-call filter: the resolver runs without", log_s("reason", strerror(-result)));
+        log_warn("no system-call filter: the resolver runs without it", log_s("reason", strerror(-result)));
 }
 
 bool sandbox_enter(const struct config *config)

@@ -404,7 +404,7 @@ class Secret:
 def test_pins_of_a_rotated_secret_are_taken_up(start, upstream, tmp_path):
     secret = Secret(tmp_path / "secret", pins=OTHER_PIN.encode())
     program = start(upstream, up={"pin": "", "pin-file": secret / "pins"}, wait="serving")
-    program.wait_log("taken out")
+    program.wait_log("removed from service")
     secret.write(pins=f"{OTHER_PIN}\n{upstream.certificate.pin}\n".encode())
     program.wait_ready()
     accepted_now = program.ask("after.test")
@@ -468,7 +468,7 @@ def test_a_certificate_that_ends_soon_is_told_for_each_address(start, make_upstr
     servers = [make_upstream(certificate), make_upstream(certificate)]
     program = start(*servers, up={"revalidate": REVALIDATE_S})
     program.wait_counter("revalidations_total", 2)  # behind the proofs of the worker's own connections
-    ends = [row for row in program.log().splitlines() if "certificate ends" in row]
+    ends = [row for row in program.log().splitlines() if "certificate expires" in row]
     assert len(ends) == (2 if line else 0)  # and not at each revalidation
     for server in servers if line else []:
         assert any(re.search(line, row) and f"address={server.address}:" in row for row in ends), ends
@@ -589,7 +589,7 @@ def test_a_swapped_certificate_takes_the_address_out_and_back_in(start, upstream
     assert len(upstream.queries) == asked
     wait_until(lambda: not [c for c in upstream.open_connections() if c.queries], 2, "the old connections to be closed")
     assert program.counter("identity_mismatches_total") >= 1
-    program.wait_log(r"level=error .*taken out")
+    program.wait_log(r"level=error .*removed from service")
     upstream.use_certificate(old)
     program.wait_ready(REVALIDATE_S + 6)
     assert right(program.ask("again.test"), "again.test")
@@ -607,7 +607,7 @@ def test_a_mismatch_on_a_connection_of_a_worker_counts_for_all_at_once(start, up
 
     def ask_until_noticed():  # from another port each time, so of either worker
         program.exchange(wire.query(next(names)), timeout=0.05)
-        return "taken out" in program.log()
+        return "removed from service" in program.log()
 
     wait_until(ask_until_noticed, 10, "the mismatch")
     wait_until(lambda: not upstream.open_connections(), 2, "the other worker's connection to be closed")
@@ -627,7 +627,7 @@ def test_a_mismatch_of_one_address_loses_no_query_where_there_is_another(start, 
     with program.load(200) as load:
         time.sleep(1)
         servers[0].use_certificate(authority.issue("dot.test"))
-        program.wait_log(r"taken out", 10)
+        program.wait_log(r"removed from service", 10)
         time.sleep(0.3)
         asked = len(servers[0].queries)
         time.sleep(1.5)
@@ -641,7 +641,7 @@ def test_a_certificate_that_expires_in_use_is_noticed(start, make_upstream, auth
     program = start(server, up={**ca, "pin": "", "revalidate": REVALIDATE_S})
     assert right(program.ask("a.test"), "a.test")
     program.wait_not_ready(15)
-    program.wait_log(r"level=error .*taken out")
+    program.wait_log(r"level=error .*removed from service")
 
 
 def test_an_unreachable_server_is_no_mismatch_at_revalidation(start, upstream):

@@ -45,7 +45,7 @@ BULK_CERTIFICATES, BULK_NAMES = 400, 110  # about 2.5 KB each
 
 USED, WARNED, NOT_FOLLOWED = "used", "warned", "not followed"
 NO_HANDSHAKE = "no handshake"
-NAME, NO_PIN, NO_CA = "does not carry the name", "no pin matches", "leads to no trusted CA"
+NAME, NO_PIN, NO_CA = "does not contain the name", "no pin matches", "leads to no trusted CA"
 EXPIRED, EARLY = "has expired", "is not valid yet"
 
 # What becomes of it in each mode; where it is taken out, the reason that is logged.
@@ -205,7 +205,7 @@ def check_no_renegotiation(field, case):
 def test_certificate_and_mode(fields, case, mode):
     field, expected = fields(mode), MATRIX[case][MODES.index(mode)]
     cause = "this node's clock is before the dates of its certificate" if expected == EARLY else "identity mismatch"
-    mismatch = rf"upstream address taken out: {cause}\" upstream={case} "
+    mismatch = rf"upstream address removed from service: {cause}\" upstream={case} "
     if expected in (USED, WARNED):
         check_used(field, case)
         assert not re.search(mismatch, field.program.log())

@@ -151,7 +151,7 @@ def test_they_are_on_a_dummy_interface_of_our_own_or_on_lo_without_such_a_device
     expected = INTERFACE if has_dummy() else "lo"
     made = manage()
     assert held(V4)[0][0] == held(V6)[0][0] == expected
-    assert ("interface made" in made.log()) == (expected == INTERFACE)
+    assert ("interface created" in made.log()) == (expected == INTERFACE)
 
 
 def test_an_interface_that_is_there_is_used_and_left(manage):
@@ -308,7 +308,7 @@ def test_one_that_is_removed_is_back_within_a_second(manage, one):
         change(one, "delete")
         wait_until(lambda: is_managed(one), 1, f"{one} to be back\n{made.log()}")
         assert answers(one)
-    made.wait_log(f"level=warn .*put back.* address={one}")
+    made.wait_log(f"level=warn .*added again.* address={one}")
 
 
 def test_they_are_back_within_a_second_when_the_interface_is_removed(manage):
@@ -343,12 +343,12 @@ def test_one_that_cannot_be_put_back_is_tried_again_and_said_once(manage):
     made = manage()
     setting = pathlib.Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     setting.write_text("1")
-    made.wait_log(rf"level=error .*cannot be held.* address={V6} .*IPv6 is disabled")
+    made.wait_log(rf"level=error .*cannot be added or renewed.* address={V6} .*IPv6 is disabled")
     time.sleep(2.5)
     setting.write_text("0")
     wait_until(lambda: is_managed(V6), 3, f"{V6} to be back\n{made.log()}")
-    made.wait_log("held again")
-    assert made.log().count("cannot be held") == 1
+    made.wait_log("is present again")
+    assert made.log().count("cannot be added or renewed") == 1
     assert is_managed(V4)
 
 

@@ -147,7 +147,7 @@ def test_answers_of_a_plain_fallback_do_not_outlive_it(start, upstream, make_ups
     assert asked(other, "during.test") == 1, "it is good while the fallback serves"
     assert asked(upstream, "before.test") == 1 and not other.asked("before.test"), "so is what was proved"
     upstream.listen_again()
-    program.wait_log("fallback does not serve any more", 20)
+    program.wait_log("fallback no longer used", 20)
     for _ in range(2):
         assert right(program.ask("during.test"), "during.test")
         assert right(program.ask("before.test"), "before.test")
@@ -161,7 +161,7 @@ def test_answers_of_a_fallback_that_proves_itself_stay(start, upstream, make_ups
     die(upstream)
     assert right(program.ask("during.test"), "during.test")
     upstream.listen_again()
-    program.wait_log("fallback does not serve any more", 20)
+    program.wait_log("fallback no longer used", 20)
     assert right(program.ask("during.test"), "during.test")
     assert not upstream.asked("during.test") and asked(other, "during.test") == 1
 

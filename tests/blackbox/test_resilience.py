@@ -361,7 +361,7 @@ def test_a_fallback_serves_while_nobody_else_does(start, upstream, make_upstream
     began = time.monotonic()
     assert right(program.ask("waits.test"), "waits.test"), "what waits goes there as soon as it serves"
     assert FALLBACK_BEGINS_S - 0.2 < time.monotonic() - began < FALLBACK_BEGINS_S + 1.5
-    program.wait_log(r"level=warn .*fallback serves.*upstream=up fallback=other")
+    program.wait_log(r"level=warn .*fallback in use.*upstream=up fallback=other")
     for i in range(10):
         assert right(program.ask(f"during{i}.test"), f"during{i}.test")
     assert len(names_of(other)) == 11 and program.counter("fallback_queries_total") == 11
@@ -371,11 +371,11 @@ def test_a_fallback_serves_while_nobody_else_does(start, upstream, make_upstream
     time.sleep(2)
     assert right(program.ask("still.test"), "still.test")
     assert other.asked("still.test") and not upstream.asked("still.test"), "it must last before it counts"
-    program.wait_log(r"level=warn .*fallback does not serve any more", 15)
+    program.wait_log(r"level=warn .*fallback no longer used", 15)
     assert time.monotonic() - back > 4
     assert right(program.ask("after.test"), "after.test")
     assert upstream.asked("after.test") and not other.asked("after.test")
-    assert len(re.findall("fallback serves", program.log())) == 1
+    assert len(re.findall("fallback in use", program.log())) == 1
 
 
 def test_what_failed_before_the_fallback_served_is_asked_of_it(start, upstream, make_upstream):
@@ -395,7 +395,7 @@ def test_a_plain_upstream_may_have_a_fallback_too(start, upstream, make_upstream
     upstream.mode = "stall-answers"
     assert right(program.ask("waits.test"), "waits.test") and other.asked("waits.test")
     upstream.mode = "serve"
-    program.wait_log("fallback does not serve any more", 15)
+    program.wait_log("fallback no longer used", 15)
     assert right(program.ask("after.test"), "after.test") and upstream.asked("after.test")
 
 
@@ -464,7 +464,7 @@ def mismatch(program, upstream, authority):
     upstream.close_connections("rst")
     with program.udp() as udp:
         udp.send(wire.query("poke.test"))
-        program.wait_log("taken out")
+        program.wait_log("removed from service")
 
 
 def test_a_plain_fallback_serves_and_is_named_so(start, upstream, make_upstream):
@@ -682,7 +682,7 @@ def test_real_servers_one_of_two_fails_in_use(start, make_config, tmp_path, addr
         assert max(load.latencies) < WORST_S
         assert program.counter("upstream_queries_total") < load.sent * 1.05 + 60
         if loss == "wrong-certificate":
-            program.wait_log("taken out")
+            program.wait_log("removed from service")
         if loss == "hung":
             address_of_lost = lost.options()["address"]
             wait_until(lambda: rows(program)[address_of_lost]["state"] == "valid", 10, "it to be well again")

@@ -122,7 +122,7 @@ def test_the_log_says_how_a_resolver_is_confined(start, upstream):
     program = start(upstream, log={"level": "debug"})
     if not confined(program):
         pytest.skip("a build with sanitizers has neither filter nor Landlock")
-    program.wait_log("level=debug .*system-call filter is at work")
+    program.wait_log("level=debug .*system-call filter installed")
     program.wait_log("level=debug .*Landlock")
 
 

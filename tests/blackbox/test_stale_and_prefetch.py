@@ -290,7 +290,7 @@ def test_a_fallback_that_serves_ends_stale_answers(start, upstream, make_upstrea
     die(upstream, "killed")
     answers = ask_at_once(program, names[:5])
     assert all(client.addresses(answer) for answer, _ in answers.values())
-    program.wait_log("fallback serves")
+    program.wait_log("fallback in use")
     for name in names:
         wait_until(lambda name=name: not client.ede_codes(program.ask(name, edns=True)), 1.5, "a fresh answer")
     assert {q.name for q in other.queries} >= set(names)

@@ -484,7 +484,7 @@ static void a_name_must_be_in_the_certificate_in_every_mode(void **state)
     struct identity_result result = judge("leaf", "root", &pin);
     assert_false(result.proved);
     assert_false(result.pin_missed);
-    assert_string_equal(result.reason, "the certificate does not carry the name dns.other.test");
+    assert_string_equal(result.reason, "the certificate does not contain the name dns.other.test");
     assert_false(judge("leaf", "root", &ca).proved);
 }
 

@@ -231,12 +231,12 @@ static void the_end_of_a_certificate_is_told_at_14_days_and_again_louder_at_3(vo
     assert_lines(0, 0);
     prove_until(WALL_SECONDS + 14 * DAY - 1, 1);
     assert_lines(0, 1);
-    assert_string_equal(last_line, "certificate ends within 14 days");
+    assert_string_equal(last_line, "certificate expires within 14 days");
     prove_until(WALL_SECONDS + 3 * DAY, 1);
     assert_lines(0, 1); /* said already */
     prove_until(WALL_SECONDS + 3 * DAY - 1, 1);
     assert_lines(1, 1);
-    assert_string_equal(last_line, "certificate ends within 3 days");
+    assert_string_equal(last_line, "certificate expires within 3 days");
     prove_until(WALL_SECONDS, 1);
     assert_lines(1, 1);
     prove_until(WALL_SECONDS - 1, 1);

@@ -655,7 +655,7 @@ static void forking_pauses_grow_and_the_fifth_loss_closes_liveness_until_one_liv
     start("crashes");
     wait_until(5000, !connects_to(live_port));
     assert_int_not_equal(board->told[5].pid, 0);
-    assert_int_equal(logged("level=error msg=\"too many resolvers lost"), 1);
+    assert_int_equal(logged("level=error msg=\"too many resolvers exited unexpectedly"), 1);
     wait_until(5000, board->told[7].pid != 0);
     for (size_t i = 3; i < 7; i++)
         assert_true(board->told[i + 1].started_ms - board->told[i].started_ms >= 50u << (i - 2));
@@ -969,7 +969,7 @@ static void another_cache_size_makes_another_cache(void **state)
     wait_until(2000, ask(dns_port) == 2);
     assert_false(board->told[2].warm);
     assert_int_equal(board->formatted, 2);
-    assert_int_equal(logged("msg=\"cache made\" octets=3000000"), 1);
+    assert_int_equal(logged("msg=\"cache created\" octets=3000000"), 1);
     stop();
 }
 
