@@ -313,6 +313,7 @@ void address_complete_form(const struct address *address, struct exchange_form *
 {
     form->stream = over_tcp || address->health.streams;
     form->padded = address->config->transport == TRANSPORT_DOT;
+    form->authenticated = form->padded;
     dialect_apply(&address->dialect, form, clock_ms());
 }
 

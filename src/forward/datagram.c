@@ -14,7 +14,7 @@
 #define DATAGRAM_IN 4096
 
 /* True: it was the answer, and the exchange is over. */
-static bool take(struct exchange *exchange, const uint8_t *message, size_t size)
+static bool take(struct exchange *exchange, uint8_t *message, size_t size)
 {
     struct metrics *metrics = exchange->exchanges->metrics;
 

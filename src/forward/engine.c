@@ -108,7 +108,7 @@ static void put_lost(struct exchange *exchange)
     exchange->state = EXCHANGE_LOST;
 }
 
-static void take_relayed(struct exchange *exchange, const uint8_t *message, size_t size)
+static void take_relayed(struct exchange *exchange, uint8_t *message, size_t size)
 {
     if (!exchange_receive(exchange, message, size))
         put_lost(exchange);

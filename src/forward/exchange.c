@@ -139,9 +139,20 @@ static void count(struct exchange *exchange, enum exchange_verdict verdict)
         metric_inc(metrics, upstream_octets_behind_total);
 }
 
-bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t size)
+static void clear_ad(uint8_t *message)
 {
-    enum exchange_verdict verdict = exchange_judge(&exchange->form, message, size, &exchange->exchanges->answer);
+    uint16_t flags = wire_get_u16(message + MESSAGE_FLAGS_AT);
+
+    wire_put_u16(message + MESSAGE_FLAGS_AT, (uint16_t)(flags & ~MESSAGE_AD));
+}
+
+bool exchange_receive(struct exchange *exchange, uint8_t *message, size_t size)
+{
+    enum exchange_verdict verdict;
+
+    if (!exchange->form.authenticated && size >= MESSAGE_HEADER)
+        clear_ad(message);
+    verdict = exchange_judge(&exchange->form, message, size, &exchange->exchanges->answer);
 
     if (verdict == EXCHANGE_FOREIGN || verdict == EXCHANGE_BROKEN || exchange->events->received == NULL)
         count(exchange, verdict);

@@ -64,7 +64,7 @@ struct exchange *pipeline_take_any(struct pipeline *pipeline)
 }
 
 /* Hands one message to the query that it answers. False: too many in a row answered none. */
-static bool take_message(struct pipeline *pipeline, const uint8_t *message, size_t size, struct metrics *metrics)
+static bool take_message(struct pipeline *pipeline, uint8_t *message, size_t size, struct metrics *metrics)
 {
     if (++pipeline->unmatched > PIPELINE_UNMATCHED_MAX)
         return false;

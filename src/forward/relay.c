@@ -178,7 +178,7 @@ static bool collect(struct relay_entry *entry, unsigned thread, struct exchange 
 }
 
 void relay_collect(struct relay *relay, unsigned thread,
-                   void (*answered)(struct exchange *exchange, const uint8_t *message, size_t size),
+                   void (*answered)(struct exchange *exchange, uint8_t *message, size_t size),
                    void (*failed)(struct exchange *exchange))
 {
     for (size_t i = 0; i < RELAY_ENTRIES; i++) {

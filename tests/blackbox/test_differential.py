@@ -7,6 +7,7 @@ server's own.
 """
 
 import collections
+import copy
 import random
 import struct
 import time
@@ -129,6 +130,13 @@ def compare_sections(straight, through, originals):
     return None
 
 
+def without_ad(answer):
+    """The same answer as it may be passed on when nobody has proved who sent it."""
+    plain = copy.copy(answer)
+    plain.flags &= ~wire.AD
+    return plain
+
+
 def is_round(answer):
     """Is it part of a chain of CNAME records, and no more?"""
     return {record[1] for record in answer.sections[0]} <= {CNAME, RRSIG}
@@ -231,10 +239,10 @@ def test_answers_over_tls_are_those_of_the_upstream(start, servers, asked, strai
 
 
 def test_answers_over_plain_transport_are_those_of_the_upstream(start, servers, asked, straight):
-    """Those too that come over TCP because a datagram had no room."""
+    """Those too that come over TCP because a datagram had no room. AD is never there: nobody vouches for it."""
     upstream = {"address": f"{servers.address}:{zones.DNS_PORT}", "transport": "plain"}
     program = start(sections={"upstream up": upstream, "zone .": {"upstream": "up"}})
-    some, theirs = asked[:PLAIN_QUESTIONS], straight[:PLAIN_QUESTIONS]
+    some, theirs = asked[:PLAIN_QUESTIONS], [without_ad(answer) for answer in straight[:PLAIN_QUESTIONS]]
     compare(servers, some, theirs, ask_tcp(program.address, program.port, some), udp=False)
     compare(servers, some, theirs, ask_udp(program.address, program.port, some), udp=True)
     assert program.counter("upstream_truncated_total") > 0

@@ -95,6 +95,19 @@ def test_ad_is_shown_only_to_those_who_understand_it(nodedot):
         assert not nodedot.ask(name, edns=True).flags & wire.AD
 
 
+@pytest.mark.parametrize("keys", [{}, {"force-tcp": "yes"}], ids=["udp", "tcp"])
+def test_ad_of_an_unauthenticated_upstream_means_nothing(start, upstream, make_upstream, keys):
+    """Whoever is on the path could have set it."""
+    plain = make_upstream()
+    plain.default = behaviours.proper(flags=wire.RD | wire.RA | wire.AD)
+    sections = {"upstream plain": {**plain.options("plain"), **keys}, "zone plain.test": {"upstream": "plain"}}
+    program = start(upstream, sections=sections)
+    for _ in ("from upstream", "from the cache"):
+        for question in ({"ad": True}, {"edns": True, "do": True}, {"transport": "tcp", "ad": True}):
+            answer = program.ask("a.plain.test", **question)
+            assert answer.rcode() == wire.NOERROR and answer.answer and not answer.flags & wire.AD
+
+
 def test_ad_is_not_made_up(nodedot):
     assert not nodedot.ask("a.test", ad=True).flags & wire.AD
     assert not nodedot.ask("a.test", do=True).flags & wire.AD

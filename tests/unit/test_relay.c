@@ -61,7 +61,7 @@ static void forget(struct relay_entry *entry)
     seen.forgotten++;
 }
 
-static void answered(struct exchange *exchange, const uint8_t *message, size_t size)
+static void answered(struct exchange *exchange, uint8_t *message, size_t size)
 {
     assert_ptr_equal(exchange, &asker);
     assert_memory_equal(message, "answer", size);

@@ -33,8 +33,9 @@ struct exchange_form {
     const struct question *question; /* must outlive the exchange */
     bool dnssec_ok;
     bool checking_disabled;
-    bool stream; /* over TCP or TLS: asks for a keepalive time-out (RFC 7828) */
-    bool padded; /* over TLS: padded to EDNS_PADDING_BLOCK octets (RFC 8467) */
+    bool stream;        /* over TCP or TLS: asks for a keepalive time-out (RFC 7828) */
+    bool padded;        /* over TLS: padded to EDNS_PADDING_BLOCK octets (RFC 8467) */
+    bool authenticated; /* the server has proved its identity: its AD bit means something */
     bool edns;
     bool without_options; /* no EDNS option but padding: the server dislikes options */
     bool edns_known;      /* the server has answered queries of this form, so NOTIMP and SERVFAIL mean what they say */
@@ -142,9 +143,10 @@ struct exchanges {
     bool closing;
 };
 
-/* Hands a message whose ID has matched to the exchange's owner. False: it is no answer to the question (it was counted);
+/* Hands a message whose ID has matched to the exchange's owner, without AD if the form is not authenticated: whoever is on
+ * the path could have set it (RFC 6840 section 5.8). False: it is no answer to the question (it was counted);
  * the exchange goes on waiting. */
-bool exchange_receive(struct exchange *exchange, const uint8_t *message, size_t size);
+bool exchange_receive(struct exchange *exchange, uint8_t *message, size_t size);
 
 /* Is one of these exchanges (count of them) out, or waiting, at this address? At any address? */
 bool exchange_is_at(const struct exchange *exchanges, size_t count, const struct address *address);

@@ -79,7 +79,7 @@ void relay_fail(struct relay_entry *entry);
 /* Calls answered() for each exchange of this thread that has its answer, and failed() for the others that are over. The
  * exchange is still EXCHANGE_RELAYED; address_forget() ends it. */
 void relay_collect(struct relay *relay, unsigned thread,
-                   void (*answered)(struct exchange *exchange, const uint8_t *message, size_t size),
+                   void (*answered)(struct exchange *exchange, uint8_t *message, size_t size),
                    void (*failed)(struct exchange *exchange));
 
 /* This thread serves no more: calls forget() for what is out over its connections, and fails that and what waits. */
