@@ -31,6 +31,10 @@
 #define SEED_DEVICE 0x6e64 /* number of our entropy "device"; any that wolfSSL does not use */
 #define SHA256_SIZE 32
 
+/* Where a server of TLS 1.2 leaves it to the client how long a ticket serves (RFC 5077 section 3.3), as Go's does, which
+ * wolfSSL takes for "not at all". Tickets of TLS 1.3 that say 0 do not get here. */
+#define UNTOLD_LIFETIME_S 7200
+
 #ifdef WOLFSSL_TICKET_NONCE_MALLOC
 #define TICKET_NONCE_MAX 255 /* any that RFC 8446 section 4.6.1 allows */
 #else
@@ -421,6 +425,8 @@ struct tls_ticket *tls_take_ticket(struct tls *tls)
     if (tls->state != TLS_OPEN || !ticket_hash(tls, hash) || memcmp(hash, tls->spent_ticket, sizeof(hash)) == 0)
         return NULL;
     WOLFSSL_SESSION *session = wolfSSL_get1_session(tls->ssl);
+    if (session != NULL && wolfSSL_SESSION_get_timeout(session) == 0)
+        wolfSSL_SSL_SESSION_set_timeout(session, UNTOLD_LIFETIME_S);
     int size = session == NULL ? 0 : wolfSSL_i2d_SSL_SESSION(session, NULL);
     if (size > 0)
         ticket = malloc(sizeof(*ticket) + (size_t)size);
