@@ -6,12 +6,9 @@
 #include "nodedot/config/value.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 /* Ports of upstream addresses that name none: RFC 7858 section 3.1, RFC 1035 section 4.2. */
 #define DOT_PORT     853
@@ -48,50 +45,44 @@ static const char *origin_of(struct section *section, const char *key)
 
 /* --- files --- */
 
-static void watch_file(struct config *config, const char *path)
+/* Returns its place in the list of files. */
+static size_t watch_file(struct config *config, const char *path)
 {
-    for (size_t i = 0; i < config->file_count; i++)
-        if (strcmp(config->files[i], path) == 0)
-            return;
-    snprintf(config->files[config->file_count++], CONFIG_PATH, "%s", path);
+    size_t i = 0;
+
+    while (i < config->file_count && strcmp(config->files[i], path) != 0)
+        i++;
+    if (i == config->file_count)
+        snprintf(config->files[config->file_count++], CONFIG_PATH, "%s", path);
+    return i;
 }
 
-/* Opening a device or a pipe may do something or wait, so only regular files are. 0 or -errno. */
-static int try_file(const char *path)
+/* Reads a file into the configuration, once however many groups name it. NULL: cannot, and that was reported. */
+static const struct file_text *hold_file(struct load *load, struct section *section, const char *key, const char *path)
 {
-    struct stat status;
-    int fd;
+    struct config *config = load->config;
+    size_t i = watch_file(config, path);
+    struct file_text *held = &config->held[i];
+    size_t room = CONFIG_HELD_OCTETS - config->held_octets;
+    int result;
 
-    if (stat(path, &status) < 0)
-        return -errno;
-    if (S_ISDIR(status.st_mode))
-        return -EISDIR;
-    if (!S_ISREG(status.st_mode))
-        return -EINVAL;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
-}
-
-static bool check_file(struct load *load, struct section *section, const char *key, const char *path)
-{
-    int result = try_file(path);
-
-    if (result != 0)
-        settings_fail_unreadable(&load->settings, origin_of(section, key), section, key, path, -result);
-    watch_file(load->config, path);
-    return result == 0;
+    if (held->text != NULL)
+        return held;
+    result = file_read(path, room < CONFIG_FILE_OCTETS ? room : CONFIG_FILE_OCTETS, held);
+    held->name = config->files[i];
+    config->held_octets += held->size;
+    if (result == 0)
+        return held;
+    settings_fail_unreadable(&load->settings, origin_of(section, key), section, key, path, -result);
+    return NULL;
 }
 
 /* Reads the INI file, if there is one. False: it should have been there. */
 static bool read_ini_file(struct load *load)
 {
     const char *path = load->source->file != NULL ? load->source->file : CONFIG_DEFAULT_FILE;
-    char *text;
-    size_t size;
-    int result = strlen(path) < CONFIG_PATH ? ini_load(path, INI_FILE_OCTETS, &text, &size) : -ENAMETOOLONG;
+    struct file_text file;
+    int result = strlen(path) < CONFIG_PATH ? file_read_any(path, INI_FILE_OCTETS, &file) : -ENAMETOOLONG;
 
     if (result == -ENOENT && load->source->file == NULL)
         return true;
@@ -100,8 +91,8 @@ static bool read_ini_file(struct load *load)
         return false;
     }
     watch_file(load->config, path);
-    ini_read(&load->settings, path, text, size);
-    free(text);
+    ini_read(&load->settings, path, file.text, file.size);
+    file_release(&file);
     return true;
 }
 
@@ -188,30 +179,27 @@ static void read_pin_line(struct load *load, struct section *section, struct ups
 
 static void read_pin_file(struct load *load, struct section *section, struct upstream_config *upstream)
 {
-    char *text;
+    struct file_text file;
     char *rest;
     char *line;
-    size_t size;
     unsigned number = 0;
     size_t pins = upstream->pin_count;
     size_t errors = load->settings.invalid;
-    int result;
+    int result = file_read(upstream->pin_file, PIN_FILE_OCTETS, &file);
 
-    if (!check_file(load, section, "pin-file", upstream->pin_file))
-        return;
-    result = ini_load(upstream->pin_file, PIN_FILE_OCTETS, &text, &size);
+    watch_file(load->config, upstream->pin_file);
     if (result != 0) {
         settings_fail_unreadable(&load->settings, origin_of(section, "pin-file"), section, "pin-file",
                                  upstream->pin_file, -result);
         return;
     }
-    if (strlen(text) != size)
+    if (strlen(file.text) != file.size)
         fail(load, section, "pin-file", "%s holds an octet of zero, expected text", upstream->pin_file);
-    for (rest = text; (line = strsep(&rest, "\n")) != NULL;)
+    for (rest = file.text; (line = strsep(&rest, "\n")) != NULL;)
         read_pin_line(load, section, upstream, ++number, line);
     if (pins == 0 && upstream->pin_count == 0 && errors == load->settings.invalid)
         fail(load, section, "pin-file", "%s holds no pin, expected one a line", upstream->pin_file);
-    free(text);
+    file_release(&file);
 }
 
 /* pin if there is a pin, else ca. A pin that could not be read counts as one: its own error is enough. pin-mode = report
@@ -233,16 +221,16 @@ static void settle_auth(struct load *load, struct section *section, struct upstr
              "is of no use alone, expected both client-cert and client-key");
 }
 
-static void check_tls_files(struct load *load, struct section *section, struct upstream_config *upstream)
+static void read_tls_files(struct load *load, struct section *section, struct upstream_config *upstream)
 {
     if (*upstream->pin_file != '\0')
         read_pin_file(load, section, upstream);
     if (*upstream->ca_file != '\0' && (upstream->auth != AUTH_PIN || given(section, "ca-file")))
-        check_file(load, section, "ca-file", upstream->ca_file);
+        upstream->ca = hold_file(load, section, "ca-file", upstream->ca_file);
     if (*upstream->client_cert != '\0')
-        check_file(load, section, "client-cert", upstream->client_cert);
+        upstream->certificate = hold_file(load, section, "client-cert", upstream->client_cert);
     if (*upstream->client_key != '\0')
-        check_file(load, section, "client-key", upstream->client_key);
+        upstream->key = hold_file(load, section, "client-key", upstream->client_key);
 }
 
 /* Who gives pins and asks for plain transport would believe in a protection that is not there. */
@@ -305,7 +293,7 @@ static void read_upstream(struct load *load, struct section *section)
         return;
     }
     settle_auth(load, section, upstream);
-    check_tls_files(load, section, upstream);
+    read_tls_files(load, section, upstream);
 }
 
 /* --- zones --- */
@@ -492,5 +480,14 @@ enum config_result config_load(const struct config_source *source, struct config
     }
     result = load.settings.invalid > 0 ? CONFIG_INVALID : load.settings.unreadable > 0 ? CONFIG_UNREADABLE : CONFIG_OK;
     settings_reset(&load.settings);
+    if (result != CONFIG_OK)
+        config_release(out);
     return result;
+}
+
+void config_release(struct config *config)
+{
+    for (size_t i = 0; i < config->file_count; i++)
+        file_release(&config->held[i]);
+    config->held_octets = 0;
 }

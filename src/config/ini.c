@@ -179,35 +179,3 @@ void ini_read(struct settings *settings, const char *file, const char *text, siz
     if (ini_parse_stream(next_line, &reader, on_value, &reader) == -2)
         fail_line(&reader, "no memory");
 }
-
-static int read_all(int fd, char *buffer, size_t capacity, size_t *size)
-{
-    ssize_t n;
-
-    *size = 0;
-    while ((n = read(fd, buffer + *size, capacity - *size)) != 0) {
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        *size += n > 0 ? (size_t)n : 0;
-        if (*size == capacity)
-            return -EFBIG;
-    }
-    return 0;
-}
-
-int ini_load(const char *path, size_t limit, char **text, size_t *size)
-{
-    char *buffer = malloc(limit + 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int result = buffer == NULL ? -ENOMEM : fd < 0 ? -errno : read_all(fd, buffer, limit + 1, size);
-
-    if (fd >= 0)
-        close(fd);
-    if (result != 0) {
-        free(buffer);
-        return result;
-    }
-    buffer[*size] = '\0';
-    *text = buffer;
-    return 0;
-}

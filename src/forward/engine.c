@@ -177,6 +177,7 @@ static bool init_groups(struct engine *engine, const struct engine_setup *setup,
         const struct upstream_config *config = &engine->config->upstreams[i];
 
         group.config = config;
+        group.trust = setup->trusts->of[i];
         if (config->fallback != CONFIG_NO_UPSTREAM)
             engine->groups[i].fallback = &engine->groups[config->fallback];
         if (!group_init(&engine->groups[i], &group, error))

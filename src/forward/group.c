@@ -165,9 +165,7 @@ bool group_init(struct group *group, const struct group_setup *setup, char *erro
                                           .count = config->address_count,
                                           .changed = on_changed};
     hedge_init(&group->hedges);
-    if (config->transport == TRANSPORT_DOT && (group->trust = identity_trust(config, error)) == NULL)
-        return false;
-    address.trust = group->trust;
+    address.trust = setup->trust;
     strcpy(error, "out of memory");
     group->addresses = calloc(config->address_count, sizeof(struct address));
     for (size_t i = 0; group->addresses != NULL && i < config->address_count; i++) {
@@ -184,8 +182,6 @@ void group_close(struct group *group)
     for (size_t i = 0; group->addresses != NULL && i < group->address_count; i++)
         address_close(&group->addresses[i]);
     free(group->addresses);
-    if (group->trust != NULL)
-        tls_trust_destroy(group->trust);
 }
 
 void group_open(struct group *group)

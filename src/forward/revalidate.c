@@ -39,7 +39,6 @@ struct revalidator {
     struct address_status *statuses;
     const struct upstream_status *upstreams;
     struct metrics *metrics;
-    struct tls_trust *trusts[CONFIG_UPSTREAMS];
     struct check checks[STATUS_ADDRESSES];
     size_t check_count;
 };
@@ -208,13 +207,12 @@ static void add_check(struct revalidator *revalidator, const struct upstream_con
     check->timer.data = check;
 }
 
-struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
+struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop, const struct trusts *trusts,
                                        struct address_status *statuses, const struct upstream_status *upstreams,
-                                       struct metrics *metrics, void (*changed)(void *), void *context, char *error)
+                                       struct metrics *metrics, void (*changed)(void *), void *context)
 {
     struct revalidator *revalidator = calloc(1, sizeof(*revalidator));
 
-    strcpy(error, "out of memory");
     if (revalidator == NULL)
         return NULL;
     revalidator->config = config;
@@ -225,15 +223,8 @@ struct revalidator *revalidator_create(const struct config *config, struct ev_lo
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct upstream_config *upstream = &config->upstreams[i];
 
-        if (upstream->transport == TRANSPORT_DOT) {
-            revalidator->trusts[i] = identity_trust(upstream, error);
-            if (revalidator->trusts[i] == NULL) {
-                revalidator_destroy(revalidator);
-                return NULL;
-            }
-        }
         for (size_t j = 0; j < upstream->address_count && upstream->transport == TRANSPORT_DOT; j++)
-            add_check(revalidator, upstream, revalidator->trusts[i], statuses + j, changed, context);
+            add_check(revalidator, upstream, trusts->of[i], statuses + j, changed, context);
         statuses += upstream->address_count;
     }
     return revalidator;
@@ -253,10 +244,6 @@ void revalidator_destroy(struct revalidator *revalidator)
     for (size_t i = 0; i < revalidator->check_count; i++) {
         finish(&revalidator->checks[i]);
         ev_timer_stop(revalidator->loop, &revalidator->checks[i].timer);
-    }
-    for (size_t i = 0; i < revalidator->config->upstream_count; i++) {
-        if (revalidator->trusts[i] != NULL)
-            tls_trust_destroy(revalidator->trusts[i]);
     }
     free(revalidator);
 }

@@ -272,6 +272,7 @@ static bool load_config(struct supervisor *s)
 
     if (errors == NULL)
         return false;
+    config_release(s->tried.config); /* of one that was given up */
     enum config_result result = config_load(s->source, s->tried.config, errors);
     fclose(errors);
     if (result != CONFIG_OK && text != NULL)
@@ -390,6 +391,7 @@ static void adopt_tried(struct supervisor *s)
         log_info("cache created", log_n("octets", s->tried.cache.size));
     }
     s->setup = s->tried;
+    config_release(old);
     s->tried = (struct setup){.config = old};
     log_configure(s->setup.config->log_level, s->setup.config->log_format);
     log_set_node(s->setup.config->node_name);

@@ -279,9 +279,9 @@ const char *identity_proof(const struct upstream_config *upstream, const struct 
 
 struct tls_trust *identity_trust(const struct upstream_config *upstream, char *error)
 {
-    struct tls_settings settings = {.ca_file = upstream->auth != AUTH_PIN ? upstream->ca_file : NULL,
-                                    .client_cert = upstream->client_cert,
-                                    .client_key = upstream->client_key};
+    struct tls_settings settings = {.ca = upstream->auth != AUTH_PIN ? upstream->ca : NULL,
+                                    .certificate = upstream->certificate,
+                                    .key = upstream->key};
 
     return tls_trust_create(&settings, error);
 }

@@ -8,33 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The whole file as a text, to be freed; NULL: why in error. */
-static char *read_file(const char *file, char *error)
-{
-    FILE *stream = fopen(file, "re");
-    char *text = NULL;
-    long length = -1;
-
-    if (stream == NULL) {
-        snprintf(error, PEM_ERROR, "%s: %s", file, strerror(errno));
-        return NULL;
-    }
-    if (fseek(stream, 0, SEEK_END) == 0)
-        length = ftell(stream);
-    rewind(stream);
-    if (length >= 0 && length <= PEM_FILE_MAX)
-        text = malloc((size_t)length + 1);
-    if (text != NULL && fread(text, 1, (size_t)length, stream) == (size_t)length) {
-        text[length] = '\0';
-    } else {
-        snprintf(error, PEM_ERROR, "%s: cannot be read, or is larger than %d octets", file, PEM_FILE_MAX);
-        free(text);
-        text = NULL;
-    }
-    fclose(stream);
-    return text;
-}
-
 /* Decodes the text from body to stop in place, to out, which may be body itself or before it. Returns the size, 0 for
  * no base64. */
 static size_t decode(char *body, const char *stop, uint8_t *out)
@@ -86,20 +59,41 @@ static bool read_all(char *text, bool lenient, struct pem *out)
     return true;
 }
 
-bool pem_read(const char *file, bool lenient, struct pem *out, char *error)
+bool pem_parse(const struct file_text *file, bool lenient, struct pem *out, char *error)
 {
-    char *text = read_file(file, error);
+    char *text = malloc(file->size + 1);
 
     *out = (struct pem){.storage = (uint8_t *)text};
-    if (text == NULL)
+    if (text == NULL) {
+        snprintf(error, PEM_ERROR, "%s: out of memory", file->name);
         return false;
+    }
+    memcpy(text, file->text, file->size);
+    text[file->size] = '\0';
     bool good = read_all(text, lenient, out);
     if (good && out->count > 0)
         return true;
-    snprintf(error, PEM_ERROR, "%s: %s", file,
+    snprintf(error, PEM_ERROR, "%s: %s", file->name,
              good ? "holds no certificate (PEM)" : "holds a certificate that is broken");
     pem_release(out);
     return false;
+}
+
+bool pem_read(const char *path, bool lenient, struct pem *out, char *error)
+{
+    struct file_text file;
+    int result = file_read(path, PEM_FILE_MAX, &file);
+
+    *out = (struct pem){0};
+    if (result == -EFBIG)
+        snprintf(error, PEM_ERROR, "%s: larger than %d octets", path, PEM_FILE_MAX);
+    else if (result != 0)
+        snprintf(error, PEM_ERROR, "%s: %s", path, strerror(-result));
+    if (result != 0)
+        return false;
+    bool good = pem_parse(&file, lenient, out, error);
+    file_release(&file);
+    return good;
 }
 
 void pem_release(struct pem *pem)

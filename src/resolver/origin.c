@@ -1,10 +1,6 @@
 #include "nodedot/resolver/origin.h"
 
-#include <stdio.h>
 #include <string.h>
-
-/* Octets of a file that are hashed at a time. */
-#define CHUNK 4096
 
 /* An odd number far from a power of two (the golden ratio): no two beginnings of a fallback look alike. */
 #define SPREAD 0x9e3779b97f4a7c15u
@@ -32,23 +28,6 @@ static uint64_t hash_endpoint(const struct cache *cache, const struct endpoint *
     return cache_hash(cache, text, strlen(text));
 }
 
-/* A file that cannot be read counts as empty: then the trust anchors cannot be read either, and the generation ends. */
-static uint64_t hash_file(const struct cache *cache, const char *path)
-{
-    struct {
-        uint64_t before;
-        uint8_t octets[CHUNK];
-    } chunk = {.before = 0};
-    FILE *file = fopen(path, "re");
-    size_t size;
-
-    while (file != NULL && (size = fread(chunk.octets, 1, sizeof(chunk.octets), file)) > 0)
-        chunk.before = cache_hash(cache, &chunk, sizeof(chunk.before) + size);
-    if (file != NULL)
-        fclose(file);
-    return chunk.before;
-}
-
 static uint64_t hash_group(const struct cache *cache, const struct upstream_config *config)
 {
     struct group_identity identity;
@@ -60,8 +39,8 @@ static uint64_t hash_group(const struct cache *cache, const struct upstream_conf
     if (config->transport == TRANSPORT_DOT) {
         for (size_t i = 0; i < config->pin_count; i++)
             identity.pins += cache_hash(cache, &config->pins[i], sizeof(config->pins[i]));
-        if (config->auth != AUTH_PIN)
-            identity.ca = hash_file(cache, config->ca_file);
+        if (config->auth != AUTH_PIN && config->ca != NULL)
+            identity.ca = cache_hash(cache, config->ca->text, config->ca->size);
         identity.auth = config->auth;
         identity.pin_mode = config->pin_mode;
         memcpy(identity.server_name, config->server_name, strlen(config->server_name));

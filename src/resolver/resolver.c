@@ -4,6 +4,7 @@
 #include "nodedot/forward/fallback.h"
 #include "nodedot/forward/relay.h"
 #include "nodedot/forward/revalidate.h"
+#include "nodedot/forward/trusts.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/observe/process.h"
 #include "nodedot/observe/query_log.h"
@@ -40,6 +41,7 @@ struct resolver {
     struct origins origins;
     struct admission *admission;
     struct quota *quota;
+    struct trusts trusts;
     struct revalidator *revalidator;
     struct relay *relay; /* between workers; NULL: there is one */
     struct exporter exporter;
@@ -269,6 +271,7 @@ static bool init_workers(struct resolver *resolver)
                       .forward = {.metrics = metrics_of(resolver, i),
                                   .addresses = slot->addresses,
                                   .groups = slot->upstreams,
+                                  .trusts = &resolver->trusts,
                                   .relay = resolver->relay,
                                   .thread = i,
                                   .changed = on_identity_changed,
@@ -309,10 +312,12 @@ static bool init_shared(struct resolver *resolver)
     busiest_begin(&slot->busiest, &config->client_prefix, clock_ms());
     if (!metrics_begin_rows(slot, config))
         return fail("status", "out of memory");
-    resolver->revalidator = revalidator_create(config, resolver->loop, slot->addresses, slot->upstreams,
-                                               resolver->metrics, on_identity_changed, resolver, error);
+    if (!trusts_open(&resolver->trusts, config, error))
+        return fail("trust", error);
+    resolver->revalidator = revalidator_create(config, resolver->loop, &resolver->trusts, slot->addresses,
+                                               slot->upstreams, resolver->metrics, on_identity_changed, resolver);
     if (resolver->revalidator == NULL)
-        return fail("revalidation", error);
+        return fail("revalidation", "out of memory");
     fallback_init(&resolver->fallbacks, config, slot->addresses, slot->upstreams);
     return exporter_init(&resolver->exporter, resolver->loop, resolver->start, resolver->revalidator, update_figures,
                          resolver) ||
@@ -399,6 +404,7 @@ int resolver_run(const struct resolver_start *start)
     exporter_close(&resolver.exporter);
     process_close(&resolver.process);
     revalidator_destroy(resolver.revalidator);
+    trusts_close(&resolver.trusts);
     cache_close(resolver.cache);
     quota_destroy(resolver.quota);
     admission_destroy(resolver.admission);

@@ -335,22 +335,24 @@ static bool set_up_context(WOLFSSL_CTX *context)
 
 static bool set_client_certificate(WOLFSSL_CTX *context, const struct tls_settings *settings, char *error)
 {
-    const char *key = settings->client_key;
+    const struct file_text *certificate = settings->certificate, *key = settings->key;
 
-    if (settings->client_cert == NULL || settings->client_cert[0] == '\0')
+    if (certificate == NULL)
         return true;
-    if (key == NULL || key[0] == '\0') {
-        snprintf(error, TLS_ERROR, "%s: a client certificate needs a key", settings->client_cert);
+    if (key == NULL) {
+        snprintf(error, TLS_ERROR, "%s: a client certificate needs a key", certificate->name);
         return false;
     }
-    if (wolfSSL_CTX_use_certificate_chain_file(context, settings->client_cert) != WOLFSSL_SUCCESS) {
-        snprintf(error, TLS_ERROR, "%s: no certificate chain (PEM) can be read", settings->client_cert);
+    if (wolfSSL_CTX_use_certificate_chain_buffer(context, (const unsigned char *)certificate->text,
+                                                 (long)certificate->size) != WOLFSSL_SUCCESS) {
+        snprintf(error, TLS_ERROR, "%s: holds no certificate chain (PEM)", certificate->name);
         return false;
     }
     /* wolfSSL 5.5 notices a foreign RSA key, but not a foreign EC key: there the server will refuse us. */
-    if (wolfSSL_CTX_use_PrivateKey_file(context, key, WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS ||
+    if (wolfSSL_CTX_use_PrivateKey_buffer(context, (const unsigned char *)key->text, (long)key->size,
+                                          WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS ||
         wolfSSL_CTX_check_private_key(context) != WOLFSSL_SUCCESS) {
-        snprintf(error, TLS_ERROR, "%s: cannot be read, or is not the key of %s", key, settings->client_cert);
+        snprintf(error, TLS_ERROR, "%s: holds no key (PEM), or is not the key of %s", key->name, certificate->name);
         return false;
     }
     return true;
@@ -359,7 +361,6 @@ static bool set_client_certificate(WOLFSSL_CTX *context, const struct tls_settin
 struct tls_trust *tls_trust_create(const struct tls_settings *settings, char *error)
 {
     struct tls_trust *trust = calloc(1, sizeof(*trust));
-    const char *ca_file = settings->ca_file;
 
     snprintf(error, TLS_ERROR, "out of memory");
     if (trust == NULL)
@@ -374,7 +375,7 @@ struct tls_trust *tls_trust_create(const struct tls_settings *settings, char *er
     if (!set_client_certificate(trust->context, settings, error))
         goto fail;
     wolfSSL_CTX_SetDevId(trust->context, SEED_DEVICE); /* behind the key, which is none of that device */
-    if (ca_file != NULL && ca_file[0] != '\0' && !pem_read(ca_file, true, &trust->roots, error))
+    if (settings->ca != NULL && !pem_parse(settings->ca, true, &trust->roots, error))
         goto fail;
     error[0] = '\0';
     return trust;

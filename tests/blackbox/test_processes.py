@@ -170,6 +170,38 @@ def test_a_resolver_that_pauses_for_a_second_is_not_killed(nodedot):
     stays(lambda: nodedot.resolvers() == [first], 2, "the resolver")
 
 
+@pytest.mark.parametrize("how", ["broken", "removed"])
+@pytest.mark.parametrize("option", ["ca-file", "client-cert", "client-key", "pin-file"])
+def test_a_file_that_broke_meanwhile_does_not_end_dns_at_the_next_crash(
+    start, make_upstream, authority, tmp_path, option, how
+):
+    server = make_upstream(client_ca=authority.file)
+    mine = authority.issue("node.test")
+    contents = {
+        "ca-file": pathlib.Path(authority.file).read_text(encoding="ascii"),
+        "client-cert": mine.chain_file.read_text(encoding="ascii"),
+        "client-key": mine.key_file.read_text(encoding="ascii"),
+        "pin-file": server.certificate.pin + "\n",
+    }
+    files = {key: tmp_path / key for key in contents}
+    for key, path in files.items():
+        path.write_text(contents[key], encoding="ascii")
+    up = {"auth": "pin+ca", "name": "dot.test", "pin": "", **{key: str(path) for key, path in files.items()}}
+    program = start(server, up=up)
+    program.faults_expected = True
+    assert right(program.ask("before.test"), "before.test")
+    if how == "broken":
+        files[option].write_text("-----BEGIN CERTIFICATE-----\nnothing\n")
+    else:
+        files[option].unlink()
+    program.wait_log("reload failed")
+    first = program.resolver()
+    os.kill(first, signal.SIGKILL)
+    reloaded(program, first)
+    program.wait_ready()
+    assert right(program.ask("after.test"), "after.test")
+
+
 def test_a_resolver_is_replaced_again_and_again(nodedot):
     for _ in range(4):
         first = nodedot.resolver()

@@ -70,6 +70,7 @@ static void check_round_trip(const struct config *config)
     assert(result.code == CONFIG_OK);
     second = print(&again, &second_size);
     assert(first_size == second_size && memcmp(first, second, first_size) == 0);
+    config_release(&again);
     free(first);
     free(second);
     free(result.errors);

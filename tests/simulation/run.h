@@ -16,6 +16,7 @@ struct simulation_run {
     struct status_page page;
     struct zone_table zones;
     struct origins origins;
+    struct trusts trusts;
     struct worker workers[SIMULATION_THREADS];
     unsigned threads;
     unsigned open; /* threads that have not ended */

@@ -110,10 +110,13 @@ static void init_world(uint64_t seed)
 /* What all threads share. */
 static void init_shared(void)
 {
+    char error[TLS_ERROR];
+
     init_status();
     zone_table_init(&run.zones, run.config);
     check(cache_format(cache_memory, CACHE_SIZE) == 0);
     init_origins();
+    check(trusts_open(&run.trusts, run.config, error));
     run.admission = admission_create(run.config);
     run.quota =
         quota_create(run.config->tcp_connections, run.config->tcp_connections_per_client, &run.config->client_prefix);
@@ -137,6 +140,7 @@ static void init_worker(unsigned i)
                                            .forward = {.metrics = &run.page.slots[0].threads[i],
                                                        .addresses = run.page.slots[0].addresses,
                                                        .groups = run.page.slots[0].upstreams,
+                                                       .trusts = &run.trusts,
                                                        .relay = run.relay,
                                                        .thread = i,
                                                        .changed = on_changed}},
@@ -194,6 +198,7 @@ static void play(void)
     for (unsigned i = 0; i < run.threads; i++)
         worker_join(&run.workers[i]);
     relay_destroy(run.relay);
+    trusts_close(&run.trusts);
     quota_destroy(run.quota);
     admission_destroy(run.admission);
     check(memory_tables() == 0);

@@ -64,6 +64,7 @@ static enum config_result load_source(const struct config_source *source, struct
     errors = NULL;
     stream = open_memstream(&errors, &size);
     assert_non_null(stream);
+    config_release(out);
     result = config_load(source, out, stream);
     assert_int_equal(fclose(stream), 0);
     assert_int_equal(result == CONFIG_OK, *errors == '\0');
@@ -148,7 +149,18 @@ static void print_config(FILE *out)
     config_print(to_print, out);
 }
 
-/* What is printed reads back to the same, apart from the names of the files read. */
+/* What lies elsewhere in every struct. */
+static void forget_files(struct config *c)
+{
+    config_release(c);
+    memset(c->files, 0, sizeof(c->files));
+    memset(c->held, 0, sizeof(c->held));
+    c->file_count = 0;
+    for (size_t i = 0; i < CONFIG_UPSTREAMS; i++)
+        c->upstreams[i].ca = c->upstreams[i].certificate = c->upstreams[i].key = NULL;
+}
+
+/* What is printed reads back to the same, apart from the files read. */
 static void assert_round_trip(void)
 {
     struct config_source source = {.environment = empty};
@@ -162,8 +174,8 @@ static void assert_round_trip(void)
     to_print = &again;
     second = printed(print_config);
     assert_string_equal(first, second);
-    memcpy(again.files, config.files, sizeof(again.files));
-    again.file_count = config.file_count;
+    forget_files(&config);
+    forget_files(&again);
     assert_memory_equal(&config, &again, sizeof(config));
     free(first);
     free(second);
@@ -693,6 +705,66 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     assert_int_equal(load_text(DOT "client-cert = /tmp\nclient-key = /dev/null\n"), CONFIG_UNREADABLE);
     assert_says("cannot read /tmp: Is a directory");
     assert_int_equal(load_text(DOT "pin-file = /nonexistent\n[server]\nfoo = 1\n"), CONFIG_INVALID);
+}
+
+static void contents_of_files_stay_what_they_were_when_they_were_read(void **state)
+{
+    char text[1024];
+    const char *ca = write_file("held-ca", "one"), *key = write_file("held-key", "two");
+
+    (void)state;
+    snprintf(text, sizeof(text),
+             "[upstream u]\naddress = 192.0.2.1\nca-file = %s\nclient-cert = %s\nclient-key = %s\n"
+             "[upstream v]\naddress = 192.0.2.2\nca-file = %s\n[zone .]\nupstream = u\n",
+             ca, ca, key, ca);
+    assert_good(load_text(text));
+    write_file("held-ca", "another");
+    assert_string_equal(config.upstreams[0].ca->text, "one");
+    assert_int_equal(config.upstreams[0].ca->size, 3);
+    assert_string_equal(config.upstreams[0].ca->name, ca);
+    assert_string_equal(config.upstreams[0].key->text, "two");
+    assert_ptr_equal(config.upstreams[0].ca, config.upstreams[1].ca); /* one file, read once */
+    assert_ptr_equal(config.upstreams[0].ca, config.upstreams[0].certificate);
+    assert_int_equal(config.held_octets, 6);
+}
+
+static void a_file_that_is_too_large_to_hold_is_named(void **state)
+{
+    char text[512];
+    char *large = calloc(1, CONFIG_FILE_OCTETS + 1);
+    const char *exact = write_bytes("large-exact", large, CONFIG_FILE_OCTETS);
+
+    (void)state;
+    snprintf(text, sizeof(text), "[upstream u]\naddress = 192.0.2.1\nca-file = %s\n", exact);
+    assert_good(load_text(text));
+    assert_int_equal(config.held_octets, CONFIG_FILE_OCTETS);
+    snprintf(text, sizeof(text), "[upstream u]\naddress = 192.0.2.1\nca-file = %s\n",
+             write_bytes("large", large, CONFIG_FILE_OCTETS + 1));
+    assert_int_equal(load_text(text), CONFIG_UNREADABLE);
+    assert_says("File too large");
+    free(large);
+}
+
+static void all_files_together_have_a_limit(void **state)
+{
+    char text[4096] = "";
+    char *large = calloc(1, CONFIG_FILE_OCTETS);
+    size_t length = 0;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "held-%d", i);
+        length += (size_t)snprintf(text + length, sizeof(text) - length,
+                                   "[upstream u%d]\naddress = 192.0.2.1\nca-file = %s\n", i,
+                                   write_bytes(name, large, CONFIG_FILE_OCTETS));
+    }
+    snprintf(text + length, sizeof(text) - length, "[zone .]\nupstream = u0\n");
+    assert_int_equal(load_text(text), CONFIG_UNREADABLE);
+    assert_int_equal(error_lines(), 1);
+    assert_says("[upstream u4] ca-file: ");
+    free(large);
 }
 
 static void a_file_without_permission_is_named(void **state)
@@ -1492,6 +1564,9 @@ int main(void)
         cmocka_unit_test(protection_and_plain_transport_exclude_each_other),
         cmocka_unit_test(as_many_upstreams_as_fit_are_taken_and_not_one_more),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+        cmocka_unit_test(contents_of_files_stay_what_they_were_when_they_were_read),
+        cmocka_unit_test(a_file_that_is_too_large_to_hold_is_named),
+        cmocka_unit_test(all_files_together_have_a_limit),
         cmocka_unit_test(a_file_without_permission_is_named),
         cmocka_unit_test(a_missing_configuration_file_is_one_error),
         cmocka_unit_test(a_file_name_that_is_too_long_is_refused),

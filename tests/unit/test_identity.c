@@ -2,6 +2,7 @@
  * certificates.py in a folder that is removed at the end. Run from the top of the tree. */
 #include "nodedot/base/base64.h"
 #include "nodedot/base/clock.h"
+#include "nodedot/base/file.h"
 #include "nodedot/forward/pin.h"
 #include "nodedot/proof/certificate_parser.h"
 #include "nodedot/proof/identity.h"
@@ -163,18 +164,26 @@ struct client {
     struct tls *tls;
 };
 
+/* A file of the folder, read; NULL for no name. */
+static const struct file_text *text_of(struct file_text *out, const char *name, const char *suffix)
+{
+    if (name == NULL)
+        return NULL;
+    assert_int_equal(file_read(in_folder(name, suffix), PEM_FILE_MAX, out), 0);
+    return out;
+}
+
 static struct tls_trust *trust_of(const char *ca, const char *client)
 {
-    char error[TLS_ERROR], ca_file[512] = "", certificate[512] = "", key[512] = "";
-    struct tls_settings settings = {.ca_file = ca_file, .client_cert = certificate, .client_key = key};
-
-    if (ca != NULL)
-        snprintf(ca_file, sizeof(ca_file), "%s/%s.pem", folder, ca);
-    if (client != NULL) {
-        snprintf(certificate, sizeof(certificate), "%s/%s.pem", folder, client);
-        snprintf(key, sizeof(key), "%s/%s.key", folder, client);
-    }
+    char error[TLS_ERROR];
+    struct file_text files[3] = {{0}};
+    struct tls_settings settings = {.ca = text_of(&files[0], ca, ".pem"),
+                                    .certificate = text_of(&files[1], client, ".pem"),
+                                    .key = text_of(&files[2], client, ".key")};
     struct tls_trust *trust = tls_trust_create(&settings, error);
+
+    for (size_t i = 0; i < 3; i++)
+        file_release(&files[i]);
     if (trust == NULL)
         fail_msg("%s", error);
     return trust;
@@ -839,29 +848,36 @@ static void a_client_certificate_is_shown_when_asked_for(void **state)
     server_stop(&server);
 }
 
-static void assert_named(const char *ca, const char *certificate, const char *key, const char *named)
+static void assert_named(const struct file_text *ca, const struct file_text *certificate, const struct file_text *key,
+                         const struct file_text *named)
 {
     char error[TLS_ERROR];
 
     struct tls_trust *trust = tls_trust_create(&(struct tls_settings){ca, certificate, key}, error);
     if (trust != NULL)
-        fail_msg("%s was used", named);
-    if (strncmp(error, named, strlen(named)) != 0)
-        fail_msg("%s does not name %s", error, named);
+        fail_msg("%s was used", named->name);
+    if (strncmp(error, named->name, strlen(named->name)) != 0)
+        fail_msg("%s does not name %s", error, named->name);
 }
 
 static void files_that_cannot_be_used_are_named(void **state)
 {
-    const char *certificate = in_folder("rsa", ".pem"), *key = in_folder("rsa-root", ".key");
-    const char *empty = in_folder("empty", ".pem");
+    struct file_text files[3];
+    const struct file_text *certificate = text_of(&files[0], "rsa", ".pem");
+    const struct file_text *key = text_of(&files[1], "rsa-root", ".key");
+    const struct file_text *empty = text_of(&files[2], "empty", ".pem");
 
     (void)state;
-    assert_named("/nowhere/ca.pem", NULL, NULL, "/nowhere/ca.pem: No such file");
+    files[0].name = "rsa.pem";
+    files[1].name = "rsa-root.key";
+    files[2].name = "empty.pem";
     assert_named(empty, NULL, NULL, empty);
-    assert_named(NULL, "/nowhere/cert.pem", key, "/nowhere/cert.pem");
+    assert_named(NULL, empty, key, empty);
     assert_named(NULL, certificate, NULL, certificate);
-    assert_named(NULL, certificate, "/nowhere/key.pem", "/nowhere/key.pem");
+    assert_named(NULL, certificate, empty, empty);
     assert_named(NULL, certificate, key, key);
+    for (size_t i = 0; i < 3; i++)
+        file_release(&files[i]);
     tls_trust_destroy(trust_of("mixed", NULL)); /* one broken certificate in a bundle spoils nothing */
 }
 

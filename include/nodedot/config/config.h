@@ -3,12 +3,16 @@
  * Order:  defaults, then the INI file, then NODEDOT_SECTION_KEY, then --set; the last one wins.
  * Memory: struct config is plain data with stated limits; the texts live in fixed arrays inside. A struct is made
  *         once per (re)load and never changed after it is returned, so every process and thread may read it.
+ * Files:  CA files, certificates and keys are read together with what names them, and their contents belong to the struct
+ *         until config_release(): at most CONFIG_HELD_OCTETS. What becomes of a file later does not matter to a process
+ *         that is forked with this configuration.
  * Errors: all of them are collected, each naming file, line, section, key and what was expected.
  */
 #ifndef NODEDOT_CONFIG_CONFIG_H
 #define NODEDOT_CONFIG_CONFIG_H
 
 #include "nodedot/base/endpoint.h"
+#include "nodedot/base/file.h"
 #include "nodedot/dns/name.h"
 
 #include <stdbool.h>
@@ -18,19 +22,22 @@
 
 #define CONFIG_DEFAULT_FILE "/etc/nodedot/nodedot.ini"
 
-#define CONFIG_LISTENS     16         /* listen addresses */
-#define CONFIG_UPSTREAMS   32         /* upstream groups */
-#define CONFIG_ADDRESSES   16         /* addresses of one group */
-#define CONFIG_PINS        16         /* pins of one group, those of its pin-file included */
-#define CONFIG_ZONES       256        /* zones */
-#define CONFIG_NETWORKS    256        /* entries of one access list */
-#define CONFIG_NAME        64         /* a section's own name, NUL included: [upstream NAME] */
-#define CONFIG_PATH        256        /* a file name, NUL included */
-#define CONFIG_INTERFACE   16         /* the name of a network interface, NUL included (IFNAMSIZ) */
-#define CONFIG_WORKERS     16         /* worker threads */
-#define CONFIG_PIN_OCTETS  32         /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
-#define CONFIG_UNSET       UINT32_MAX /* a zone's own limit that was not given: the [cache] one holds */
-#define CONFIG_NO_UPSTREAM SIZE_MAX   /* an upstream without fallback */
+#define CONFIG_LISTENS     16  /* listen addresses */
+#define CONFIG_UPSTREAMS   32  /* upstream groups */
+#define CONFIG_ADDRESSES   16  /* addresses of one group */
+#define CONFIG_PINS        16  /* pins of one group, those of its pin-file included */
+#define CONFIG_ZONES       256 /* zones */
+#define CONFIG_NETWORKS    256 /* entries of one access list */
+#define CONFIG_NAME        64  /* a section's own name, NUL included: [upstream NAME] */
+#define CONFIG_PATH        256 /* a file name, NUL included */
+#define CONFIG_INTERFACE   16  /* the name of a network interface, NUL included (IFNAMSIZ) */
+#define CONFIG_WORKERS     16  /* worker threads */
+#define CONFIG_PIN_OCTETS  32  /* SHA-256 of a SubjectPublicKeyInfo (RFC 7858 section 4.2) */
+#define CONFIG_FILES       (2 + 4 * CONFIG_UPSTREAMS)
+#define CONFIG_FILE_OCTETS (4 * 1024 * 1024)  /* of one file that is held; Mozilla's bundle of CAs has 0.25 MiB */
+#define CONFIG_HELD_OCTETS (16 * 1024 * 1024) /* of all files that are held; one that several groups name counts once */
+#define CONFIG_UNSET       UINT32_MAX         /* a zone's own limit that was not given: the [cache] one holds */
+#define CONFIG_NO_UPSTREAM SIZE_MAX           /* an upstream without fallback */
 
 enum transport { TRANSPORT_DOT, TRANSPORT_PLAIN };
 enum auth { AUTH_PIN, AUTH_CA, AUTH_PIN_AND_CA };
@@ -58,6 +65,8 @@ struct upstream_config {
     char ca_file[CONFIG_PATH];
     char client_cert[CONFIG_PATH];
     char client_key[CONFIG_PATH];
+    /* the contents of the last three, among the held ones of struct config; NULL: not needed */
+    const struct file_text *ca, *certificate, *key;
     uint32_t revalidate; /* seconds */
     enum policy policy;
     size_t fallback;           /* index into upstreams; CONFIG_NO_UPSTREAM */
@@ -125,8 +134,10 @@ struct config {
     bool log_queries_mask;       /* clients by network only */
     char dnstap[CONFIG_PATH];    /* Unix socket; "": none */
     /* every file that went into this: the INI file, pin files, CA files, keys; watched for changes */
-    char files[2 + 4 * CONFIG_UPSTREAMS][CONFIG_PATH];
+    char files[CONFIG_FILES][CONFIG_PATH];
     size_t file_count;
+    struct file_text held[CONFIG_FILES]; /* contents, in the same order; none of the INI file and of pin files */
+    size_t held_octets;
 };
 
 /* Where a configuration comes from: what the command line said. */
@@ -147,6 +158,10 @@ enum config_result {
 /* Reads everything into *out (large: keep it static or on the heap). Every error is written to errors, one line each,
  * as "FILE:LINE: [section] key: what is wrong, what was expected". After anything but CONFIG_OK *out is unusable. */
 enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors);
+
+/* Releases the contents of files that config holds. A struct that is loaded into again must be released first; one that
+ * is all zero, or whose load failed, may be. */
+void config_release(struct config *config);
 
 /* Prints the effective configuration as an INI file that config_load() reads back to the same. */
 void config_print(const struct config *config, FILE *out);

@@ -19,8 +19,4 @@
 /* Reads size octets of text, whose errors are to name file. */
 void ini_read(struct settings *settings, const char *file, const char *text, size_t size);
 
-/* Reads a whole file of at most limit octets into memory that the caller frees, with a NUL behind it. 0 or -errno
- * (-EFBIG: longer). */
-int ini_load(const char *path, size_t limit, char **text, size_t *size);
-
 #endif

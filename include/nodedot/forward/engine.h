@@ -11,6 +11,7 @@
 #include "nodedot/forward/exchange.h"
 #include "nodedot/forward/flight.h"
 #include "nodedot/forward/group.h"
+#include "nodedot/forward/trusts.h"
 
 #include <ev.h>
 #include <stdbool.h>
@@ -28,6 +29,7 @@ struct engine_setup {
     struct metrics *metrics;
     struct address_status *addresses;     /* of all groups, in the order of the configuration */
     const struct upstream_status *groups; /* in the same order */
+    const struct trusts *trusts;          /* outlive the engine */
     void (*changed)(void *context);       /* see reachability.h */
     struct relay *relay;                  /* of all threads; NULL: this is the only one */
     unsigned thread;                      /* its number */
@@ -36,7 +38,7 @@ struct engine_setup {
     void *owner; /* of the events */
 };
 
-/* Reads trust anchors and takes all memory; no network yet. False: error (TLS_ERROR octets) says why. */
+/* Takes all memory; no network yet. False: error (TLS_ERROR octets) says why. */
 bool engine_init(struct engine *engine, const struct config *config, const struct engine_setup *setup, char *error);
 
 /* Opens the first connections. */

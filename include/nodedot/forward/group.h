@@ -22,7 +22,6 @@ struct group {
     const struct upstream_config *config;
     const struct upstream_status *status;
     struct group *fallback;  /* NULL: none */
-    struct tls_trust *trust; /* NULL for plain */
     struct address *addresses;
     size_t address_count;
     struct address_peers peers;
@@ -37,6 +36,7 @@ struct group_setup {
     struct exchanges *exchanges;
     const struct upstream_config *config;
     const struct upstream_status *status;
+    struct tls_trust *trust; /* NULL for plain; outlives the group */
     struct address_status *addresses; /* the rows of its addresses */
     size_t first_row;                 /* the number of the first of these */
     void (*changed)(void *context);   /* see reachability.h */
@@ -44,7 +44,7 @@ struct group_setup {
     unsigned streams; /* connections of this thread to one address */
 };
 
-/* Reads trust anchors and takes all memory; no network yet. False: error (TLS_ERROR octets) says why. group_close()
+/* Takes all memory; no network yet. False: error (TLS_ERROR octets) says why. group_close()
  * releases what was taken. */
 bool group_init(struct group *group, const struct group_setup *setup, char *error);
 void group_close(struct group *group);

@@ -9,16 +9,17 @@
 
 #include "nodedot/config/config.h"
 #include "nodedot/forward/reachability.h"
+#include "nodedot/forward/trusts.h"
 
 #include <ev.h>
 #include <stdbool.h>
 
 struct revalidator;
 
-/* Prepares one check per DoT address; statuses and upstreams as in forward_setup. NULL: see error (TLS_ERROR octets). */
-struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop,
+/* Prepares one check per DoT address; statuses, upstreams and trusts as in engine_setup. NULL: out of memory. */
+struct revalidator *revalidator_create(const struct config *config, struct ev_loop *loop, const struct trusts *trusts,
                                        struct address_status *statuses, const struct upstream_status *upstreams,
-                                       struct metrics *metrics, void (*changed)(void *), void *context, char *error);
+                                       struct metrics *metrics, void (*changed)(void *), void *context);
 
 /* Starts the timers. */
 void revalidator_start(struct revalidator *revalidator);

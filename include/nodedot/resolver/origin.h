@@ -9,7 +9,7 @@
  *           a plain fallback is good only while it serves: each time that it begins makes another one.
  * Size:     32 bits of a keyed hash. A false match needs two origins of one zone, before and after a reload, to agree: one
  *           chance in four thousand million a change, which nobody can aim at without the key of the cache.
- * Shared:   made once a generation, before the sandbox closes; read-only from then on, by all threads.
+ * Shared:   made once a generation; read-only from then on, by all threads.
  */
 #ifndef NODEDOT_RESOLVER_ORIGIN_H
 #define NODEDOT_RESOLVER_ORIGIN_H
@@ -28,7 +28,7 @@ struct origins {
     uint32_t fallback[CONFIG_ZONES]; /* that of a plain fallback is mixed with the time when it began */
 };
 
-/* Reads the CA files of config, which must outlive origins, as must upstreams (in the order of the configuration). The
+/* config must outlive origins, as must upstreams (in the order of the configuration). The
  * numbers are the same in every process that has the same cache open. */
 void origins_init(struct origins *origins, const struct config *config, const struct upstream_status *upstreams,
                   const struct cache *cache);

@@ -46,7 +46,7 @@ struct query_setup {
     struct engine_setup forward; /* events and owner are filled in here */
 };
 
-/* Takes all memory, reads trust anchors. False, and why in error (TLS_ERROR octets). */
+/* Takes all memory. False, and why in error (TLS_ERROR octets). */
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error);
 void query_engine_close(struct query_engine *engine);
 

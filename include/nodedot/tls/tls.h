@@ -22,6 +22,8 @@
 #ifndef NODEDOT_TLS_TLS_H
 #define NODEDOT_TLS_TLS_H
 
+#include "nodedot/base/file.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,14 +43,15 @@ enum tls_result {
     TLS_FAILED  /* protocol error or socket error: see tls_error() */
 };
 
+/* Contents of files (PEM), needed until tls_trust_create() returns. */
 struct tls_settings {
-    const char *ca_file;     /* PEM; NULL or "": no CA trust */
-    const char *client_cert; /* PEM chain; NULL or "": none */
-    const char *client_key;
+    const struct file_text *ca;          /* NULL: no CA trust */
+    const struct file_text *certificate; /* of the client: a chain; NULL: none */
+    const struct file_text *key;
 };
 
-/* Reads the files and prepares a trust. NULL, and why in error (TLS_ERROR octets), naming the file. Done before a
- * resolver gives up file access. */
+/* Prepares a trust. NULL, and why in error (TLS_ERROR octets), naming the file. Read-only from then on, so threads may
+ * share it. */
 struct tls_trust *tls_trust_create(const struct tls_settings *settings, char *error);
 void tls_trust_destroy(struct tls_trust *trust);
 

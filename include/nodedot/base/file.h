@@ -1,0 +1,26 @@
+/* file.h - a file's contents, read at one moment and held in memory.
+ *
+ * Memory: of the caller, released by file_release(), which overwrites it: the file may be a private key.
+ */
+#ifndef NODEDOT_BASE_FILE_H
+#define NODEDOT_BASE_FILE_H
+
+#include <stddef.h>
+
+struct file_text {
+    const char *name; /* for messages; the caller's */
+    char *text;       /* a NUL stands behind it; NULL: none */
+    size_t size;
+};
+
+/* Reads all of path, which must be a regular file: opening a device or a pipe may do something, or wait. 0 or -errno
+ * (-EFBIG: more than limit octets; -EISDIR, -EINVAL: no regular file). */
+int file_read(const char *path, size_t limit, struct file_text *out);
+
+/* The same for a file of any kind: a pipe that the operator named on the command line. */
+int file_read_any(const char *path, size_t limit, struct file_text *out);
+
+/* Nothing for one that holds nothing. */
+void file_release(struct file_text *file);
+
+#endif
