@@ -44,7 +44,7 @@
  *
  *  forward/pin.c            prints the pins of a chain
  *  forward/survey.c         checks all addresses once, for a command
- *  forward/online.c         asks addresses one question once, for commands
+ *  forward/inquiry.c        asks addresses one question once, for commands
  *  forward/revalidate.c     checks the identity of every address again, on a timer
  *  forward/handshake.c      connects and shakes hands, for checks without a query
  *  forward/engine.c         what one thread holds to ask questions

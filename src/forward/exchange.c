@@ -83,6 +83,7 @@ static enum exchange_verdict judge_bare(const struct exchange_form *form, struct
     memcpy(answer->made, query, size);
     wire_put_u16(answer->made + MESSAGE_FLAGS_AT, flags);
     answer->message = answer->made;
+    answer->size = size;
     return answer_parse(answer->made, size, &answer->info, answer->ttl_offsets, MESSAGE_MAX_RECORDS) ? EXCHANGE_ANSWERED
                                                                                                      : EXCHANGE_BROKEN;
 }
@@ -106,6 +107,7 @@ enum exchange_verdict exchange_judge(const struct exchange_form *form, const uin
                                      struct exchange_answer *answer)
 {
     answer->message = message;
+    answer->size = size;
     switch (answer_parse_head(message, size, &answer->info)) {
     case ANSWER_HEAD_ALONE:
         return judge_bare(form, answer);

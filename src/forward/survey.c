@@ -3,7 +3,7 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/exit.h"
 #include "nodedot/base/table.h"
-#include "nodedot/forward/online.h"
+#include "nodedot/forward/inquiry.h"
 #include "nodedot/proof/certificate.h"
 
 #include <stdlib.h>
@@ -13,14 +13,12 @@
 #define SURVEY_AT_ONCE    64   /* addresses; each takes some 180 KiB meanwhile */
 #define SURVEY_DOUBTS     400  /* octets of text: all that can come together */
 
-static const struct question probe = {.qtype = TYPE_NS, .qclass = CLASS_IN, .qname = {.length = 1, .bytes = {0}}};
-
 struct survey {
     const struct config *config;
     struct tls_trust *trusts[CONFIG_UPSTREAMS];
-    struct online *asks;
+    struct inquiry *asks;
     size_t count;
-    uint8_t *in; /* of those that are asked at once */
+    uint8_t *out; /* of those that are asked at once */
     int status;
 };
 
@@ -50,8 +48,8 @@ static bool list_addresses(struct survey *survey)
     for (size_t i = 0; i < config->upstream_count; i++)
         count += config->upstreams[i].address_count;
     survey->asks = calloc(count + 1, sizeof(*survey->asks));
-    survey->in = malloc((size_t)SURVEY_AT_ONCE * ONLINE_IN);
-    if (survey->asks == NULL || survey->in == NULL)
+    survey->out = malloc((size_t)SURVEY_AT_ONCE * INQUIRY_OUT);
+    if (survey->asks == NULL || survey->out == NULL)
         return false;
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct upstream_config *upstream = &config->upstreams[i];
@@ -60,7 +58,7 @@ static bool list_addresses(struct survey *survey)
             continue;
         for (size_t j = 0; j < upstream->address_count; j++)
             survey->asks[survey->count++] =
-                (struct online){.upstream = upstream, .address = &upstream->addresses[j], .trust = survey->trusts[i]};
+                (struct inquiry){.upstream = upstream, .address = &upstream->addresses[j], .trust = survey->trusts[i]};
     }
     return true;
 }
@@ -71,28 +69,28 @@ static void ask_all(struct survey *survey)
         size_t count = survey->count - i < SURVEY_AT_ONCE ? survey->count - i : SURVEY_AT_ONCE;
 
         for (size_t j = 0; j < count; j++)
-            survey->asks[i + j].in = survey->in + j * ONLINE_IN;
-        online_ask(survey->asks + i, count, &probe, SURVEY_TIMEOUT_MS);
+            survey->asks[i + j].out = survey->out + j * INQUIRY_OUT;
+        inquiry_ask(survey->asks + i, count, &exchange_probe_question, SURVEY_TIMEOUT_MS);
     }
 }
 
-static const char *result_of(const struct online *ask)
+static const char *result_of(const struct inquiry *ask)
 {
     switch (ask->outcome) {
-    case ONLINE_UNREACHABLE:
+    case INQUIRY_UNREACHABLE:
         return "UNREACHABLE";
-    case ONLINE_MISMATCH:
+    case INQUIRY_MISMATCH:
         return ask->identity.early ? "CLOCK" : "MISMATCH";
-    case ONLINE_SILENT:
+    case INQUIRY_SILENT:
         return "NO ANSWER";
-    case ONLINE_ANSWERED:
+    case INQUIRY_ANSWERED:
         break;
     }
     return ask->identity.pin_missed ? "MISMATCH" : "ok";
 }
 
 /* The reason of a failure, or the doubts about a proof. */
-static const char *notes_of(const struct online *ask, char out[SURVEY_DOUBTS])
+static const char *notes_of(const struct inquiry *ask, char out[SURVEY_DOUBTS])
 {
     uint32_t doubts = 0;
     size_t size = 0;
@@ -118,7 +116,7 @@ static void add_expiry(struct table *table, const struct identity_result *identi
                   (long long)((identity->not_after - clock_wall_seconds()) / (24 * 3600)));
 }
 
-static void add_row(struct table *table, const struct online *ask)
+static void add_row(struct table *table, const struct inquiry *ask)
 {
     bool proved = ask->trust != NULL && ask->identity.proved;
     char address[ENDPOINT_TEXT], proof[IDENTITY_PROOF], notes[SURVEY_DOUBTS];
@@ -168,6 +166,6 @@ int survey_print(const struct config *config, FILE *out, FILE *errors)
     for (size_t i = 0; i < config->upstream_count; i++)
         tls_trust_destroy(survey.trusts[i]);
     free(survey.asks);
-    free(survey.in);
+    free(survey.out);
     return survey.status;
 }

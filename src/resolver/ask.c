@@ -5,7 +5,7 @@
 #include "nodedot/dns/mnemonic.h"
 #include "nodedot/dns/text.h"
 #include "nodedot/forward/fallback.h"
-#include "nodedot/forward/online.h"
+#include "nodedot/forward/inquiry.h"
 #include "nodedot/forward/zone.h"
 #include "nodedot/proof/certificate.h"
 #include "nodedot/resolver/local.h"
@@ -17,9 +17,9 @@ struct ask {
     FILE *out;
     uint8_t query[MESSAGE_QUERY_MAX]; /* as a client would send it */
     struct query_message message;
-    bool mismatch;            /* an address showed the wrong identity */
-    struct online online;     /* the address that is being asked */
-    uint8_t in[2][ONLINE_IN]; /* its answer, and a failure before it */
+    bool mismatch;              /* an address showed the wrong identity */
+    struct inquiry inquiry;     /* the address that is being asked */
+    uint8_t in[2][INQUIRY_OUT]; /* its answer, and a failure before it */
     char record[TEXT_RECORD];
 };
 
@@ -111,13 +111,13 @@ static int print_local(struct ask *ask, const uint8_t *message, size_t size)
 
 static void print_proof(struct ask *ask)
 {
-    const struct online *online = &ask->online;
-    uint32_t doubts = identity_doubts(online->upstream, &online->identity, clock_wall_seconds());
+    const struct inquiry *inquiry = &ask->inquiry;
+    uint32_t doubts = identity_doubts(inquiry->upstream, &inquiry->identity, clock_wall_seconds());
     char proof[IDENTITY_PROOF], date[CERTIFICATE_DATE];
 
-    identity_proof(online->upstream, &online->identity, proof);
+    identity_proof(inquiry->upstream, &inquiry->identity, proof);
     fprintf(ask->out, ";; identity proved by %s; certificate until %s; %s %s\n", proof[0] != '\0' ? proof : "nothing",
-            certificate_describe_date(online->identity.not_after, date), online->version, online->cipher);
+            certificate_describe_date(inquiry->identity.not_after, date), inquiry->version, inquiry->cipher);
     for (unsigned i = 0; i < IDENTITY_DOUBTS; i++)
         if ((doubts >> i & 1) != 0)
             fprintf(ask->out, ";; warning: %s\n", identity_doubt_text(i));
@@ -126,55 +126,55 @@ static void print_proof(struct ask *ask)
 /* What came of asking one address. */
 static void print_outcome(struct ask *ask)
 {
-    const struct online *online = &ask->online;
+    const struct inquiry *inquiry = &ask->inquiry;
     char address[ENDPOINT_TEXT], rcode[MNEMONIC_TEXT];
 
-    fprintf(ask->out, ";; address %s, over %s: ", endpoint_format(online->address, address), online->over);
-    switch (online->outcome) {
-    case ONLINE_UNREACHABLE:
-        fprintf(ask->out, "unreachable: %s\n", online->reason);
+    fprintf(ask->out, ";; address %s, over %s: ", endpoint_format(inquiry->address, address), inquiry->over);
+    switch (inquiry->outcome) {
+    case INQUIRY_UNREACHABLE:
+        fprintf(ask->out, "unreachable: %s\n", inquiry->reason);
         return;
-    case ONLINE_MISMATCH:
+    case INQUIRY_MISMATCH:
         ask->mismatch = true;
-        fprintf(ask->out, "identity mismatch, nothing was asked: %s\n", online->reason);
+        fprintf(ask->out, "identity mismatch, nothing was asked: %s\n", inquiry->reason);
         return;
-    case ONLINE_SILENT:
-        fprintf(ask->out, "no answer: %s\n", online->reason);
+    case INQUIRY_SILENT:
+        fprintf(ask->out, "no answer: %s\n", inquiry->reason);
         break;
-    case ONLINE_ANSWERED:
-        fprintf(ask->out, "%s, %zu octets; ", rcode_to_text(online->info.rcode, rcode), online->answer_size);
-        if (online->connected_us > 0)
-            fprintf(ask->out, "connected%s after %.1f ms, ", online->trust != NULL ? " and proved" : "",
-                    online->connected_us / 1000.);
-        fprintf(ask->out, "answered after %.1f ms\n", (online->connected_us + online->answered_us) / 1000.);
+    case INQUIRY_ANSWERED:
+        fprintf(ask->out, "%s, %zu octets; ", rcode_to_text(inquiry->info.rcode, rcode), inquiry->answer_size);
+        if (inquiry->connected_us > 0)
+            fprintf(ask->out, "connected%s after %.1f ms, ", inquiry->trust != NULL ? " and proved" : "",
+                    inquiry->connected_us / 1000.);
+        fprintf(ask->out, "answered after %.1f ms\n", (inquiry->connected_us + inquiry->answered_us) / 1000.);
         break;
     }
-    if (online->trust != NULL)
+    if (inquiry->trust != NULL)
         print_proof(ask);
 }
 
-static bool is_good(const struct online *online)
+static bool is_good(const struct inquiry *inquiry)
 {
-    return online->outcome == ONLINE_ANSWERED &&
-           (online->info.rcode == RCODE_NOERROR || online->info.rcode == RCODE_NXDOMAIN);
+    return inquiry->outcome == INQUIRY_ANSWERED &&
+           (inquiry->info.rcode == RCODE_NOERROR || inquiry->info.rcode == RCODE_NXDOMAIN);
 }
 
 /* Asks its addresses one after the other. As the daemon does, the next one is asked when one could not or would not
  * answer, and the last failure is passed on. True: there was an answer, and it was printed, *status being its. */
 static bool ask_upstream(struct ask *ask, const struct upstream_config *upstream, struct tls_trust *trust, int *status)
 {
-    struct online last = {.answer = NULL};
+    struct inquiry last = {.answer = NULL};
     unsigned in = 0;
 
     fprintf(ask->out, ";; upstream %s\n", upstream->name);
     for (size_t i = 0; i < upstream->address_count && !is_good(&last); i++) {
-        ask->online = (struct online){
-            .upstream = upstream, .address = &upstream->addresses[i], .trust = trust, .in = ask->in[in]};
-        online_ask(&ask->online, 1, &ask->message.question, ask->config->timeout);
+        ask->inquiry = (struct inquiry){
+            .upstream = upstream, .address = &upstream->addresses[i], .trust = trust, .out = ask->in[in]};
+        inquiry_ask(&ask->inquiry, 1, &ask->message.question, ask->config->timeout);
         print_outcome(ask);
-        if (ask->online.outcome != ONLINE_ANSWERED)
+        if (ask->inquiry.outcome != INQUIRY_ANSWERED)
             continue;
-        last = ask->online;
+        last = ask->inquiry;
         in = !in;
     }
     if (last.answer == NULL)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import behaviours, wire
+from harness import behaviours, imperfect, wire
 from harness.certificates import Authority
 from harness.program import render, run
 
@@ -263,6 +263,29 @@ def test_a_server_before_edns_is_asked_without_it(command, upstream):
     for auth in ("pin", "plain"):
         result = command("query", "old.test", servers=[upstream], auth=auth)
         assert result.returncode == 0 and wire.address_of("old.test") in result.stdout
+
+
+@pytest.mark.parametrize("auth", ["pin", "plain"])
+@pytest.mark.parametrize("how", sorted(set(imperfect.DISLIKES) - {"silence"}))
+def test_a_server_that_dislikes_edns_is_asked_without_it(command, upstream, how, auth):
+    upstream.default = imperfect.dislikes_edns(how)
+    result = command("query", "a.test", servers=[upstream], auth=auth)
+    assert result.returncode == 0 and wire.address_of("a.test") in result.stdout
+    assert [q.has_edns for q in upstream.queries][-1] is False
+
+
+@pytest.mark.parametrize("tc", [True, False])
+@pytest.mark.parametrize("where", ["behind the question", "in an owner", "in the first RDATA", "in the last record"])
+def test_an_answer_that_is_cut_is_asked_for_over_tcp(command, upstream, where, tc):
+    upstream.default = imperfect.over(["udp"], imperfect.cut(where, tc))
+    result = command("query", "a.test", servers=[upstream], auth="plain")
+    assert result.returncode == 0 and wire.address_of("a.test") in result.stdout
+
+
+def test_an_answer_that_is_cut_on_a_stream_is_no_answer(command, upstream):
+    upstream.default = imperfect.truncated(1)
+    result = command("query", "a.test", servers=[upstream])
+    assert result.returncode == 1 and "no answer: its answer is cut" in result.stdout
 
 
 @pytest.mark.parametrize("allowed", ["no", "yes"])

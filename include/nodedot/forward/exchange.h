@@ -54,6 +54,7 @@ enum exchange_verdict {
 /* A parsed answer. */
 struct exchange_answer {
     const uint8_t *message; /* what info describes: the message that came, or made */
+    size_t size;            /* of message */
     struct answer_info info;
     uint16_t ttl_offsets[MESSAGE_MAX_RECORDS];          /* see answer_parse() */
     uint8_t made[MESSAGE_HEADER + QUESTION_MAX_OCTETS]; /* an error that came without its question, with it */

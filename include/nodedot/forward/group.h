@@ -21,7 +21,7 @@
 struct group {
     const struct upstream_config *config;
     const struct upstream_status *status;
-    struct group *fallback;  /* NULL: none */
+    struct group *fallback; /* NULL: none */
     struct address *addresses;
     size_t address_count;
     struct address_peers peers;
@@ -36,7 +36,7 @@ struct group_setup {
     struct exchanges *exchanges;
     const struct upstream_config *config;
     const struct upstream_status *status;
-    struct tls_trust *trust; /* NULL for plain; outlives the group */
+    struct tls_trust *trust;          /* NULL for plain; outlives the group */
     struct address_status *addresses; /* the rows of its addresses */
     size_t first_row;                 /* the number of the first of these */
     void (*changed)(void *context);   /* see reachability.h */
