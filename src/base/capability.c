@@ -5,11 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A capability is at work in the effective set of 64, which the kernel takes as two words. */
+/* The effective set has 64 bits, which the kernel takes as two words. */
 #define WORDS _LINUX_CAPABILITY_U32S_3
 
-/* The kernel refuses the first number that it does not know, and any without CAP_SETPCAP. Then the bounding set stays,
- * which is of no use to a process that cannot gain anything by executing (no_new_privs). */
+/* The kernel rejects the first number that it does not know, and any number without CAP_SETPCAP. Then the bounding set
+ * stays. It is useless to a process that cannot gain privileges by executing a program (no_new_privs). */
 static void empty_bounding_set(void)
 {
     unsigned long number = 0;

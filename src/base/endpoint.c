@@ -51,8 +51,7 @@ static bool parse_address(const char *text, struct endpoint *out)
     return parse_v6(text, out);
 }
 
-/* Parts "ADDRESS:PORT" and "[ADDRESS]:PORT" in place; *port is NULL when there is none. False: brackets that do not
- * pair. */
+/* Splits "ADDRESS:PORT" and "[ADDRESS]:PORT" in place; *port is NULL if there is none. False: unmatched brackets. */
 static bool split_port(char *text, char **address, char **port)
 {
     char *colon = strchr(text, ':');
@@ -173,7 +172,7 @@ void endpoint_client_key(const struct endpoint *endpoint, const struct client_pr
     }
 }
 
-/* Are all bits of address behind the first bits zero? */
+/* Are all bits of address after the first bits zero? */
 static bool tail_is_zero(const uint8_t *address, unsigned bits, unsigned size)
 {
     for (unsigned i = bits; i < size; i++) {

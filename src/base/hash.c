@@ -31,7 +31,7 @@ static inline void sip_absorb(uint64_t v[4], uint64_t word, unsigned rounds)
     v[0] ^= word;
 }
 
-/* Octets in little-endian order, as the reference has it, so that its test vectors hold on any machine. */
+/* Octets in little-endian order, as in the reference, so that its test vectors hold on any machine. */
 static inline uint64_t load_word(const uint8_t *p, size_t n)
 {
     uint64_t word = 0;
@@ -48,7 +48,7 @@ void hash_key_random(struct hash_key *key)
     random_bytes(key, sizeof(*key));
 }
 
-/* SipHash with so many rounds for each word, and at the end. */
+/* SipHash with the given number of rounds for each word, and at the end. */
 static inline uint64_t siphash(const struct hash_key *key, const void *data, size_t size, unsigned rounds,
                                unsigned last_rounds)
 {

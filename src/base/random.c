@@ -15,7 +15,7 @@ static _Thread_local struct {
     size_t left;
 } block;
 
-/* A child must not hand out the numbers that its parent hands out too. */
+/* A child must not use the numbers that its parent uses too. */
 static void forget_block(void)
 {
     memset(&block, 0, sizeof(block));
@@ -33,7 +33,7 @@ static void read_kernel(uint8_t *out, size_t size)
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) { /* nothing that is worth guessing may be sent without it */
+        if (n <= 0) { /* without it, nothing that must be unpredictable may be sent */
             fprintf(stderr, "getrandom: %s\n", strerror(errno));
             abort();
         }
@@ -57,7 +57,7 @@ void random_bytes(void *out, size_t size)
     }
     block.left -= size;
     memcpy(out, block.octets + block.left, size);
-    memset(block.octets + block.left, 0, size); /* what was handed out cannot be read back */
+    memset(block.octets + block.left, 0, size); /* used numbers cannot be read again */
 }
 
 uint16_t random_u16(void)

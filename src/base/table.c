@@ -52,7 +52,7 @@ static size_t width_of(const struct table *table, size_t column)
     return width;
 }
 
-/* The last column is not filled up: no line ends with blanks. */
+/* The last column is not padded, so no line ends with blanks. */
 static void print_cell(const struct table *table, size_t i, FILE *out)
 {
     bool last = (i + 1) % table->columns == 0 || i + 1 == table->count;

@@ -18,7 +18,7 @@
 /* CONFIG_PINS pins with a long comment each. */
 #define PIN_FILE_OCTETS (64 * 1024)
 
-/* One load: what was written, and where it goes. */
+/* State of one load. */
 struct load {
     const struct config_source *source;
     struct settings settings;
@@ -57,7 +57,7 @@ static size_t watch_file(struct config *config, const char *path)
     return i;
 }
 
-/* Reads a file into the configuration, once however many groups name it. NULL: cannot, and that was reported. */
+/* Reads a file into the configuration, once, even if several groups name it. NULL: an error was reported. */
 static const struct file_text *hold_file(struct load *load, struct section *section, const char *key, const char *path)
 {
     struct config *config = load->config;
@@ -120,7 +120,7 @@ static void expand_setting(struct load *load, struct section *section, size_t in
     memmove(setting->value, text, strlen(text) + 1);
 }
 
-/* Before anything is read, so that an empty variable counts as an empty value. */
+/* Done before values are read, so that an empty variable counts as an empty value. */
 static void expand_settings(struct load *load)
 {
     for (size_t i = 0; i < load->settings.section_count; i++)
@@ -128,7 +128,7 @@ static void expand_settings(struct load *load)
             expand_setting(load, load->settings.sections[i], k);
 }
 
-/* Reads one option of a section into object: what was written, or the default. */
+/* Reads one option of a section into object: its value, or the default. */
 static void read_option(struct load *load, struct section *section, const struct option_def *option, uint16_t port,
                         void *object)
 {
@@ -141,7 +141,7 @@ static void read_option(struct load *load, struct section *section, const struct
         fail(load, section, option->key, "is missing, expected %s", value_expected(option, why));
     else if (!value_parse(option, text, &context, object, why)) {
         fail(load, section, option->key, "%s", why);
-        if (option->type < OPTION_ENDPOINTS) /* so that checks of several options do not trip over this one */
+        if (option->type < OPTION_ENDPOINTS) /* so that checks of several options do not fail because of this one */
             value_parse(option, option->preset, &context, object, why);
     }
 }
@@ -202,8 +202,8 @@ static void read_pin_file(struct load *load, struct section *section, struct ups
     file_release(&file);
 }
 
-/* pin if there is a pin, else ca. A pin that could not be read counts as one: its own error is enough. pin-mode = report
- * excuses pins, so something else must prove the identity: the CA. */
+/* pin if there is a pin, else ca. An invalid pin counts as one: its own error is enough. pin-mode = report tolerates
+ * pin mismatches, so the CA must prove the identity. */
 static void settle_auth(struct load *load, struct section *section, struct upstream_config *upstream)
 {
     bool pins = given(section, "pin") || given(section, "pin-file");
@@ -233,7 +233,7 @@ static void read_tls_files(struct load *load, struct section *section, struct up
         upstream->key = hold_file(load, section, "client-key", upstream->client_key);
 }
 
-/* Who gives pins and asks for plain transport would believe in a protection that is not there. */
+/* Pins with transport = plain would suggest a protection that does not exist. */
 static void refuse_tls_options(struct load *load, struct section *section)
 {
     size_t count;
@@ -260,7 +260,7 @@ static void check_addresses(struct load *load, struct section *section, const st
     }
 }
 
-/* Before the others are read: any of them may be somebody's fallback. */
+/* Done before the others are read: each of them may be the fallback of another one. */
 static void name_upstream(struct load *load, struct section *section)
 {
     struct upstream_config *upstream = &load->config->upstreams[load->config->upstream_count++];
@@ -346,7 +346,7 @@ static struct section *the(struct load *load, enum section_kind kind)
     return settings_find(&load->settings, kind, "");
 }
 
-/* An open resolver is a weapon in other hands (RFC 5358): who listens everywhere must say who may ask. */
+/* An open resolver can be abused for attacks (RFC 5358): listening on all addresses requires an [acl]. */
 static void check_listen(struct load *load)
 {
     struct section *acl = the(load, SECTION_ACL);
@@ -394,14 +394,14 @@ static void settle_probes(struct load *load)
              "%u is both probes' port, expected two", config->liveness_port);
 }
 
-/* Do two TCP sockets with these addresses want the same port? */
+/* Would two TCP sockets with these addresses use the same port? */
 static bool clash(const struct endpoint *a, const struct endpoint *b)
 {
     return endpoint_port(a) == endpoint_port(b) && a->any.sa_family == b->any.sa_family &&
            (endpoint_is_wildcard(a) || endpoint_is_wildcard(b) || endpoint_equal(a, b));
 }
 
-/* Whose port is this? NULL: nobody else's. */
+/* Which socket already uses this port? NULL: none. */
 static const char *other_use(const struct config *config, const struct endpoint *metrics)
 {
     for (size_t i = 0; i < config->listen_count; i++)

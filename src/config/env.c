@@ -46,7 +46,7 @@ static size_t variable_length(const char *text)
     return length;
 }
 
-/* Writes what stands for "${NAME}" at text, and returns what is behind it; NULL: why says what is wrong. */
+/* Writes the value of the "${NAME}" at text, and returns the position after it; NULL: why has the error. */
 static const char *expand_one(char *const *environment, const char *text, FILE *out, char *why)
 {
     size_t length = variable_length(text + 2);
@@ -101,7 +101,7 @@ struct variable {
     char name[VARIABLE]; /* of the section, mangled; "" where the kind has none */
 };
 
-/* Parts "NAME_KEY" where KEY is option's. "KEY" alone is the root zone's. */
+/* Splits "NAME_KEY" where KEY is option's. "KEY" alone belongs to the root zone. */
 static bool split_variable(const char *text, const struct option_def *option, struct variable *out)
 {
     char key[VARIABLE];
@@ -137,7 +137,7 @@ static bool parse_variable(const char *text, struct variable *out)
     return false;
 }
 
-/* The section that the variable means, of those that there are; *count says how many fit. */
+/* The existing section that the variable means; *count is the number of matches. */
 static struct section *match_section(const struct settings *settings, const struct variable *variable, size_t *count)
 {
     struct section *found = NULL;
@@ -280,7 +280,7 @@ void env_read_sets(struct settings *settings, const char *const *sets, size_t co
 
 /* --- DOT_HOST --- */
 
-/* Does anything else say where names outside all zones go? One upstream without any zone does (see config.c). */
+/* Does anything else define the upstream for the root zone? A single upstream without any zone does (see config.c). */
 static bool root_is_defined(const struct settings *settings)
 {
     const struct section *own = settings_find(settings, SECTION_UPSTREAM, ENV_DOT_HOST);
@@ -312,7 +312,7 @@ static void apply_dot_host(struct settings *settings, const char *address, const
 void env_read_dot_host(struct settings *settings, char *const *environment)
 {
     static const char expected[] = "expected ADDRESS[:PORT][#NAME] such as 9.9.9.9#dns.quad9.net";
-    static struct upstream_config trial; /* what is parsed is thrown away: the checks are what counts */
+    static struct upstream_config trial; /* the result is discarded: only the check matters */
     static const char origin[] = "environment " DOT_HOST;
     const char *value = env_get(environment, DOT_HOST, strlen(DOT_HOST));
     struct endpoint endpoint;

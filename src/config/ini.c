@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Some builds of inih let the program choose how long a line may be; the others stay with what they were built with,
- * and a list can still go on in the next line. */
+/* Some builds of inih allow the program to choose the maximum length of a line. Others keep their built-in limit; a
+ * list can still continue on the next line. */
 extern int ini_max_line __attribute__((weak));
 
 /* "FILE:LINE" */
@@ -19,9 +19,9 @@ extern int ini_max_line __attribute__((weak));
 
 static const char byte_order_mark[] = "\xef\xbb\xbf";
 
-/* inih cuts section names at 49 octets, takes every indented line for the rest of the value before, and reports only
- * the first bad line. So section heads are read here, and inih is handed one trimmed line at a time; what it makes of
- * a line comes back through on_value(). */
+/* inih cuts section names at 49 octets, treats every indented line as a continuation of the previous value, and reports
+ * only the first bad line. Therefore section heads are read here, and inih gets one trimmed line at a time; it returns
+ * the result through on_value(). */
 struct reader {
     struct settings *settings;
     const char *file;
@@ -29,10 +29,10 @@ struct reader {
     const char *end;
     unsigned line;
     bool headless;           /* no section head was seen yet */
-    struct section *section; /* NULL: none, or one that was refused */
-    struct setting *setting; /* the last one; NULL: refused */
+    struct section *section; /* NULL: none, or a rejected one */
+    struct setting *setting; /* the last one; NULL: rejected */
     bool open;               /* its value ends in a comma */
-    bool joins;              /* the line that inih has goes on with it */
+    bool joins;              /* the current line of inih continues the value */
     bool waiting;            /* on_value() has not seen the line yet */
 };
 
@@ -69,8 +69,8 @@ static void open_section(struct reader *reader, char *text)
         settings_mark_head(reader->settings, reader->section, origin);
 }
 
-/* Copies the next line, without blanks at its ends, to size octets at out. What cannot be used is reported and reads as
- * an empty line, as comments do. */
+/* Copies the next line, without blanks at its ends, to size octets at out. A line that cannot be used is reported and
+ * becomes an empty line, like a comment. */
 static void take_line(struct reader *reader, char *out, size_t size, bool *indented)
 {
     static const char blanks[] = {' ', '\t', '\r', '\v', '\f'};
@@ -115,7 +115,7 @@ static void settle_line(struct reader *reader)
     reader->waiting = false;
 }
 
-/* inih's fgets(): the next line, which begins with a blank only if it goes on with the value before. */
+/* fgets() for inih: the next line, which begins with a blank only if it continues the previous value. */
 static char *next_line(char *out, int size, void *stream)
 {
     struct reader *reader = stream;
@@ -149,7 +149,7 @@ static int on_value(void *user, const char *section, const char *key, const char
 
     (void)section;
     if (value == NULL)
-        return 0; /* a line without "=", where inih was built to take it */
+        return 0; /* a line without "=", if inih was built to accept it */
     reader->waiting = false;
     reader->open = *value != '\0' && value[strlen(value) - 1] == ',';
     if (reader->joins) {

@@ -1,4 +1,4 @@
-/* The option table on paper: the effective configuration, a sample file, the reference. */
+/* Prints the option table: the effective configuration, a sample file, the reference. */
 #include "nodedot/config/options.h"
 #include "nodedot/config/value.h"
 
@@ -68,7 +68,7 @@ void config_print(const struct config *config, FILE *out)
 
 /* --- every option --- */
 
-/* What an option takes, shorter than value_expected() where that gives examples. */
+/* The values of an option, shorter than value_expected() where that has examples. */
 static const char *type_text(const struct option_def *option, char *out)
 {
     switch (option->type) {

@@ -60,7 +60,8 @@ void settings_fail_unreadable(struct settings *settings, const char *origin, con
     settings->unreadable++;
 }
 
-/* A copy that the settings own; without memory an error is counted, so that what is missing here is never used. */
+/* A copy that belongs to the settings. If there is no memory, an error is counted, so that the incomplete settings are
+ * never used. */
 static char *copy_text(struct settings *settings, const char *text)
 {
     char *copy = strdup(text);
@@ -132,7 +133,7 @@ void settings_reset(struct settings *settings)
 
 /* --- names of sections --- */
 
-/* Parts "upstream quad9" into word and name, blanks around both cut off. False: too long. */
+/* Splits "upstream quad9" into word and name, without the blanks around them. False: too long. */
 static bool split_title(const char *title, char *word, char *name)
 {
     static const char blank[] = " \t";
@@ -167,8 +168,8 @@ static bool only_holds(const char *text, const char *others)
     return true;
 }
 
-/* Checks a name and brings it into the one form by which sections are told apart. Escapes are not taken: no zone that
- * anybody forwards needs them. NULL: good, else what was expected. */
+/* Checks a name and converts it to the canonical form of a section name. Escapes are rejected: no zone for forwarding
+ * needs them. Returns NULL if the name is valid, else what was expected. */
 static const char *settle_name(enum section_kind kind, char *name)
 {
     struct name zone;

@@ -133,7 +133,7 @@ static uint64_t load_number(const struct option_def *option, const void *object)
     }
 }
 
-/* Four workers outrun what one node's pods ask; more would multiply upstream connections for nothing. */
+/* Four workers are enough for the pods of a node; more would only multiply the upstream connections. */
 #define WORKERS_AUTO_MAX 4
 
 static uint64_t workers_auto(void)
@@ -148,7 +148,7 @@ static uint64_t workers_auto(void)
 
 /* --- words --- */
 
-/* Copies the word at place index of "a|b|c" to out; false: there is none. */
+/* Copies the word with this index in "a|b|c" to out; false: there is none. */
 static bool choice_word(const char *choices, uint64_t index, char *out, size_t size)
 {
     while (index > 0 && choices != NULL) {
@@ -189,7 +189,8 @@ static bool parse_upstream(const struct option_def *option, const char *text, co
     return false;
 }
 
-/* SNI holds names of letters, digits and hyphens (RFC 6066 section 3), never an address; underscores are in use. */
+/* SNI contains names of letters, digits and hyphens (RFC 6066 section 3), never an address; underscores occur in
+ * practice. */
 static bool is_host_name(const char *text)
 {
     struct name name;
@@ -209,8 +210,7 @@ static bool is_path(const char *text, size_t size)
     return strlen(text) < size;
 }
 
-/* Fewer octets than the kernel takes, but all that anybody uses, and none that a file or a log line would have to
- * quote. */
+/* The kernel allows more characters. These are the common ones, and none of them needs quoting in a file or a log line. */
 static bool is_interface(const char *text, size_t size)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
@@ -293,7 +293,7 @@ static bool parse_entry(const struct option_def *option, const char *text, const
     }
 }
 
-/* Addresses twice in a list are a mistake; the other lists may repeat themselves without harm. */
+/* A repeated address is a mistake; repeated entries of other lists do no harm. */
 static bool is_repeated(const struct option_def *option, const char *entries, size_t count)
 {
     if (option->type != OPTION_ENDPOINTS && option->type != OPTION_ADDRESSES)

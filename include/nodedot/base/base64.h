@@ -14,8 +14,8 @@
 /* Writes BASE64_LENGTH(size) characters and a NUL to out. */
 void base64_encode(const uint8_t *data, size_t size, char *out);
 
-/* Decodes text of length characters to exactly size octets at out. False when the text is anything else: a foreign
- * character, missing or surplus padding, another size, or bits set behind the end. */
+/* Decodes text of length characters to exactly size octets at out. False if the text is not valid: a foreign character,
+ * missing or extra padding, another size, or bits set after the end. */
 bool base64_decode(const char *text, size_t length, uint8_t *out, size_t size);
 
 #endif

@@ -1,4 +1,4 @@
-/* capability.h - the rights of root that a process has one by one: capabilities(7).
+/* capability.h - the privileges of root, one by one: capabilities(7).
  *
  * Sets: capabilities are bits of a number, CAPABILITY(CAP_KILL) and the like, with the names of <linux/capability.h>.
  */
@@ -10,9 +10,9 @@
 
 #define CAPABILITY(number) (UINT64_C(1) << (number))
 
-/* Gives up every capability that is not in wanted, for ever; what was not there does not come. Nothing is left in the
- * inheritable and ambient sets, nor, with CAP_SETPCAP, in the bounding set: no other program is executed. For the
- * calling thread, and those that it starts. 0 or -errno. */
+/* Gives up every capability that is not in wanted, permanently; it adds none. The inheritable and ambient sets become
+ * empty, and with CAP_SETPCAP the bounding set too, because no other program is executed. Applies to the calling thread
+ * and the threads that it starts. 0 or -errno. */
 int capabilities_keep(uint64_t wanted);
 
 #endif

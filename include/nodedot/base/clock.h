@@ -10,10 +10,9 @@
 
 #include <stdint.h>
 
-/* A moment of 0 stands for "never" in many structs, and `now - 0` must be longer than any period that is compared with
- * it. CLOCK_MONOTONIC starts near 0 when the machine boots, so a clock without a head start would take "never" for "just
- * now" during the first minutes, or the first days, of every node. The longest period that an option allows is a
- * week; 100 days leave room. */
+/* Many structs use the time 0 for "never", so `now - 0` must be longer than any period that is compared with it.
+ * CLOCK_MONOTONIC starts near 0 when the machine boots. Without a head start, "never" would look like "just now" during
+ * the first minutes or days of every node. The longest period that an option allows is a week; 100 days leave room. */
 #define CLOCK_HEAD_START_S (100 * 24 * 3600)
 
 /* Milliseconds of CLOCK_MONOTONIC, plus the head start. Never 0. */
@@ -25,7 +24,7 @@ uint64_t clock_us(void);
 /* Whole seconds of the same; 32 bits last for 135 years of uptime. */
 uint32_t clock_seconds(void);
 
-/* Seconds since 1970 (CLOCK_REALTIME). Only for certificate dates, log lines, and timestamps that others read. */
+/* Seconds since 1970 (CLOCK_REALTIME). Only for certificate dates, log lines, and timestamps for other programs. */
 int64_t clock_wall_seconds(void);
 
 /* Milliseconds of the same. */

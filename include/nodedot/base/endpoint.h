@@ -30,8 +30,8 @@ struct network {
     bool v6;
 };
 
-/* Reads text; default_port is used when it names none (0: a port is needed). False for anything that is no numeric
- * address with a good port. */
+/* Reads text; default_port is used if the text has no port (0: a port is required). False if text is not a numeric
+ * address with a valid port. */
 bool endpoint_parse(const char *text, uint16_t default_port, struct endpoint *out);
 
 /* Writes "192.0.2.1:53" or "[2001:db8::1]:53" to out of ENDPOINT_TEXT octets, and returns out. */
@@ -49,22 +49,22 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 /* 0.0.0.0 or ::. */
 bool endpoint_is_wildcard(const struct endpoint *endpoint);
 
-/* Addresses that agree in so many leading bits are one client. */
+/* Addresses that agree in this many leading bits are one client. */
 struct client_prefix {
     uint8_t ipv4; /* to 32 */
-    uint8_t ipv6; /* to 128; 64 as a rule, since a host can take any address of its /64 */
+    uint8_t ipv6; /* to 128; usually 64, because a host can use any address of its /64 */
 };
 
 /* Octets of a client key. */
 #define ENDPOINT_CLIENT 17
 
-/* What tells clients apart, for every limit: the prefix of the address (an IPv4 one written as IPv4-mapped), and
- * whether the client has proved that it receives what is sent to that address: what others send in its name is then
- * somebody else's. Writes ENDPOINT_CLIENT octets. */
+/* The key of a client, for every limit: the prefix of its address (an IPv4 address as IPv4-mapped), and whether the
+ * client has proved that it receives what is sent to that address. Queries with a forged address therefore count for
+ * another client. Writes ENDPOINT_CLIENT octets. */
 void endpoint_client_key(const struct endpoint *endpoint, const struct client_prefix *prefix, bool proven,
                          uint8_t *key);
 
-/* Reads "10.0.0.0/8", "192.0.2.1", "fd00::/8"; bits behind the prefix must be zero. */
+/* Reads "10.0.0.0/8", "192.0.2.1", "fd00::/8"; bits after the prefix must be zero. */
 bool network_parse(const char *text, struct network *out);
 
 /* Is the endpoint's address inside? IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2) count as IPv4. */

@@ -5,7 +5,7 @@
 enum exit_status {
     EXIT_DONE = 0,
     EXIT_FAILED = 1, /* while running */
-    EXIT_USAGE = 2   /* of the command line, or the configuration, is wrong */
+    EXIT_USAGE = 2   /* the command line or the configuration is wrong */
 };
 
 #endif

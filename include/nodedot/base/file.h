@@ -9,7 +9,7 @@
 
 struct file_text {
     const char *name; /* for messages; the caller's */
-    char *text;       /* a NUL stands behind it; NULL: none */
+    char *text;       /* followed by a NUL; NULL: none */
     size_t size;
 };
 
@@ -20,7 +20,7 @@ int file_read(const char *path, size_t limit, struct file_text *out);
 /* The same for a file of any kind: a pipe that the operator named on the command line. */
 int file_read_any(const char *path, size_t limit, struct file_text *out);
 
-/* Nothing for one that holds nothing. */
+/* Does nothing if there are no contents. */
 void file_release(struct file_text *file);
 
 #endif

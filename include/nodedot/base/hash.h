@@ -1,6 +1,6 @@
-/* hash.h - keyed hash for tables that outsiders choose the keys of.
+/* hash.h - keyed hash for tables whose keys come from the network.
  *
- * SipHash-1-3 (Aumasson and Bernstein, 2012): without the key nobody can aim names at one bucket.
+ * SipHash-1-3 (Aumasson and Bernstein, 2012): without the key, an attacker cannot choose names of one bucket.
  */
 #ifndef NODEDOT_BASE_HASH_H
 #define NODEDOT_BASE_HASH_H
@@ -18,8 +18,8 @@ void hash_key_random(struct hash_key *key);
 /* Hashes size bytes at data. */
 uint64_t hash_keyed(const struct hash_key *key, const void *data, size_t size);
 
-/* The same with SipHash-2-4, for what others may try to forge: who sees hashes and what they are of still cannot make
- * one. */
+/* The same with SipHash-2-4, for values that others may try to forge: an attacker who sees hashes and their inputs
+ * still cannot make one. */
 uint64_t hash_siphash_2_4(const struct hash_key *key, const void *data, size_t size);
 
 #endif

@@ -1,4 +1,4 @@
-/* pool.h - a stated number of objects of one size, taken and released without the allocator.
+/* pool.h - a fixed number of objects of one size, taken and released without the allocator.
  *
  * Memory: capacity * size octets, reserved at start. An object's pages are touched when it is first taken, and what
  *         was released last is taken first, so unused capacity costs nothing and the working set stays small.

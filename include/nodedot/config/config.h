@@ -1,7 +1,7 @@
-/* config.h - what the operator asked for, read from file, environment and command line, and checked.
+/* config.h - the configuration, read from file, environment and command line, and checked.
  *
  * Order:  defaults, then the INI file, then NODEDOT_SECTION_KEY, then --set; the last one wins.
- * Memory: struct config is plain data with stated limits; the texts live in fixed arrays inside. A struct is made
+ * Memory: struct config is plain data with fixed limits; the texts live in fixed arrays inside. A struct is made
  *         once per (re)load and never changed after it is returned, so every process and thread may read it.
  * Files:  CA files, certificates and keys are read together with what names them, and their contents belong to the struct
  *         until config_release(): at most CONFIG_HELD_OCTETS. What becomes of a file later does not matter to a process
@@ -25,7 +25,7 @@
 #define CONFIG_LISTENS     16  /* listen addresses */
 #define CONFIG_UPSTREAMS   32  /* upstream groups */
 #define CONFIG_ADDRESSES   16  /* addresses of one group */
-#define CONFIG_PINS        16  /* pins of one group, those of its pin-file included */
+#define CONFIG_PINS        16  /* pins of one group, including those of its pin-file */
 #define CONFIG_ZONES       256 /* zones */
 #define CONFIG_NETWORKS    256 /* entries of one access list */
 #define CONFIG_NAME        64  /* a section's own name, NUL included: [upstream NAME] */
@@ -36,7 +36,7 @@
 #define CONFIG_FILES       (2 + 4 * CONFIG_UPSTREAMS)
 #define CONFIG_FILE_OCTETS (4 * 1024 * 1024)  /* of one file that is held; Mozilla's bundle of CAs has 0.25 MiB */
 #define CONFIG_HELD_OCTETS (16 * 1024 * 1024) /* of all files that are held; one that several groups name counts once */
-#define CONFIG_UNSET       UINT32_MAX         /* a zone's own limit that was not given: the [cache] one holds */
+#define CONFIG_UNSET       UINT32_MAX         /* the zone has no limit of its own: that of [cache] applies */
 #define CONFIG_NO_UPSTREAM SIZE_MAX           /* an upstream without fallback */
 
 enum transport { TRANSPORT_DOT, TRANSPORT_PLAIN };
@@ -55,7 +55,7 @@ struct upstream_config {
     size_t address_count;
     enum transport transport;
     bool force_tcp;        /* plain: never over UDP */
-    char server_name[256]; /* SNI and the name that the certificate must carry; "": none */
+    char server_name[256]; /* SNI and the name that the certificate must contain; "": none */
     enum auth auth;
     struct pin pins[CONFIG_PINS];
     size_t pin_count;
@@ -70,10 +70,10 @@ struct upstream_config {
     uint32_t revalidate; /* seconds */
     enum policy policy;
     size_t fallback;           /* index into upstreams; CONFIG_NO_UPSTREAM */
-    bool fallback_on_mismatch; /* a plain fallback may serve while an address has the wrong identity */
+    bool fallback_on_mismatch; /* a plain fallback may be used while an address presents the wrong identity */
 };
 
-/* Is everything asked over connections? */
+/* Is every question asked over a connection? */
 static inline bool upstream_uses_streams(const struct upstream_config *upstream)
 {
     return upstream->transport == TRANSPORT_DOT || upstream->force_tcp;
@@ -97,14 +97,14 @@ struct config {
     size_t listen_count;
     uint32_t workers;                 /* 1 to CONFIG_WORKERS; "auto" is already resolved */
     uint32_t user;                    /* uid and gid of a resolver */
-    bool manage_address;              /* put the listen addresses on the node, and take them away at the end */
+    bool manage_address;              /* add the listen addresses to the node, and remove them at exit */
     char interface[CONFIG_INTERFACE]; /* where they are put */
     char node_name[256];              /* for log lines; "": none */
     /* [cache] */
     uint64_t cache_size;                                    /* octets */
     uint32_t min_ttl, max_ttl, negative_max_ttl, stale_max; /* seconds */
     bool prefetch;
-    uint32_t prefetch_top; /* names that are kept fresh; 0: none */
+    uint32_t prefetch_top; /* names that are always refreshed; 0: none */
     /* [upstream NAME], [zone NAME] */
     struct upstream_config upstreams[CONFIG_UPSTREAMS];
     size_t upstream_count;
@@ -120,7 +120,7 @@ struct config {
     /* [acl] */
     struct access_list allow, deny;
     /* [probes] */
-    struct endpoint probe_addresses[CONFIG_LISTENS]; /* where both ports open; ports are not set in these */
+    struct endpoint probe_addresses[CONFIG_LISTENS]; /* addresses of both probe ports; the port is not set in these */
     size_t probe_address_count;
     uint16_t liveness_port, readiness_port;
     /* [metrics] */
@@ -130,20 +130,20 @@ struct config {
     uint8_t log_level;  /* enum log_level */
     uint8_t log_format; /* enum log_format */
     enum log_queries log_queries;
-    uint32_t log_queries_sample; /* one query in so many */
-    bool log_queries_mask;       /* clients by network only */
+    uint32_t log_queries_sample; /* one query in this many is logged */
+    bool log_queries_mask;       /* log only the network of a client */
     char dnstap[CONFIG_PATH];    /* Unix socket; "": none */
-    /* every file that went into this: the INI file, pin files, CA files, keys; watched for changes */
+    /* every file that was read: the INI file, pin files, CA files, keys; watched for changes */
     char files[CONFIG_FILES][CONFIG_PATH];
     size_t file_count;
     struct file_text held[CONFIG_FILES]; /* contents, in the same order; none of the INI file and of pin files */
     size_t held_octets;
 };
 
-/* Where a configuration comes from: what the command line said. */
+/* The sources of a configuration, from the command line. */
 struct config_source {
     const char *file;        /* NULL: CONFIG_DEFAULT_FILE if it exists */
-    const char *const *sets; /* "SECTION.KEY=VALUE", the last dot before "=" parts section and key */
+    const char *const *sets; /* "SECTION.KEY=VALUE"; the last dot before "=" separates section and key */
     size_t set_count;
     char *const *environment; /* "NAME=VALUE" ..., NULL at the end; usually environ */
 };
@@ -151,7 +151,7 @@ struct config_source {
 /* Why config_load() failed. */
 enum config_result {
     CONFIG_OK = 0,
-    CONFIG_INVALID,   /* what is written is wrong: exit 2 */
+    CONFIG_INVALID,   /* the configuration is wrong: exit 2 */
     CONFIG_UNREADABLE /* a named file is missing or must not be read: exit 1 */
 };
 
@@ -159,8 +159,8 @@ enum config_result {
  * as "FILE:LINE: [section] key: what is wrong, what was expected". After anything but CONFIG_OK *out is unusable. */
 enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors);
 
-/* Releases the contents of files that config holds. A struct that is loaded into again must be released first; one that
- * is all zero, or whose load failed, may be. */
+/* Releases the contents of files that config holds. Call it before loading into a struct again. It is allowed for a
+ * struct that is all zero, or whose load failed. */
 void config_release(struct config *config);
 
 /* Prints the effective configuration as an INI file that config_load() reads back to the same. */

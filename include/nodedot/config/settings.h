@@ -1,9 +1,9 @@
-/* settings.h - what the operator wrote, before it is understood: text by section and key, with its place of origin.
+/* settings.h - the configuration as text: values by section and key, with their origin, before they are parsed.
  *
- * Life:   settings_init(), then the readers add sections and values in the order of their layers, then config.c
- *         reads them out, then settings_reset().
+ * Life:   settings_init(), then the readers add sections and values in the order of precedence, then config.c
+ *         reads them, then settings_reset().
  * Memory: everything is copied and released by settings_reset().
- * Errors: written at once to the stream given, counted by kind; the caller goes on to find the others.
+ * Errors: written to the stream at once and counted by kind; the caller continues to find the others.
  */
 #ifndef NODEDOT_CONFIG_SETTINGS_H
 #define NODEDOT_CONFIG_SETTINGS_H
@@ -19,7 +19,7 @@
 /* "upstream NAME" or "zone NAME", NUL included. */
 #define SECTION_TITLE (SECTION_NAME + 16)
 
-/* Where a value comes from; a later one replaces an earlier one. */
+/* Origin of a value; a later origin overrides an earlier one. */
 enum layer { LAYER_FILE, LAYER_ENVIRONMENT, LAYER_COMMAND_LINE };
 
 struct setting {
@@ -40,7 +40,7 @@ struct section {
 
 struct settings {
     FILE *errors;
-    size_t invalid;    /* errors in what is written */
+    size_t invalid;    /* errors in the configuration */
     size_t unreadable; /* files that could not be read */
     struct section *sections[SETTINGS_SECTIONS];
     size_t section_count;
@@ -48,11 +48,11 @@ struct settings {
     size_t zone_count;
 };
 
-/* Makes the sections without names. */
+/* Creates the sections without names. */
 void settings_init(struct settings *settings, FILE *errors);
 void settings_reset(struct settings *settings);
 
-/* The section called title ("server", "upstream quad9", "zone ."), made if it is new. NULL: reported. */
+/* The section called title ("server", "upstream quad9", "zone ."), created if it is new. NULL: an error was reported. */
 struct section *settings_section(struct settings *settings, const char *title, enum layer layer, const char *origin);
 
 /* Notes that the file has a section's [head]; a second one is reported. */
@@ -65,7 +65,7 @@ struct section *settings_find(const struct settings *settings, enum section_kind
 struct setting *settings_set(struct settings *settings, struct section *section, const char *key, const char *value,
                              enum layer layer, const char *origin);
 
-/* Appends text to a value: a list that goes on in the next line. */
+/* Appends text to a value: a list that continues on the next line. */
 void settings_append(struct settings *settings, struct setting *setting, const char *text);
 
 /* The setting of key; its value is NULL when it was not given. */
@@ -74,8 +74,8 @@ struct setting *section_setting(struct section *section, const char *key);
 /* Writes "server" or "zone ." to SECTION_TITLE octets at out, and returns out. */
 const char *section_title(const struct section *section, char *out);
 
-/* Reports "ORIGIN: [section] key: text"; section and key may be NULL. Octets that are no printable ASCII are escaped:
- * the text may repeat what somebody else wrote. */
+/* Reports "ORIGIN: [section] key: text"; section and key may be NULL. Octets that are not printable ASCII are escaped,
+ * because the text may repeat input. */
 void settings_fail(struct settings *settings, const char *origin, const struct section *section, const char *key,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 

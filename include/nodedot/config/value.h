@@ -1,6 +1,6 @@
 /* value.h - turns an option's text into its field of the configuration, and back.
  *
- * Form: decimal numbers without sign; bytes with K, M or G behind (powers of 1024); lists parted by commas.
+ * Form: decimal numbers without sign; bytes with the suffix K, M or G (powers of 1024); lists separated by commas.
  */
 #ifndef NODEDOT_CONFIG_VALUE_H
 #define NODEDOT_CONFIG_VALUE_H
@@ -15,7 +15,7 @@ struct value_context {
     uint16_t port;               /* of an OPTION_ENDPOINTS entry that names none */
 };
 
-/* Stores text in option's member of object. False: why, VALUE_WHY octets, says what is wrong and what was expected. */
+/* Parses text into option's member of object. False: why (VALUE_WHY octets) says what is wrong and what was expected. */
 bool value_parse(const struct option_def *option, const char *text, const struct value_context *context, void *object,
                  char *why);
 
@@ -32,7 +32,7 @@ bool value_parse_pin(const char *text, struct pin *out);
 /* Appends pin unless the list has it. False: no room. */
 bool value_add_pin(struct upstream_config *upstream, const struct pin *pin);
 
-/* Cuts blanks (spaces, tabs, line ends) off both ends, in place, and returns the new start. */
+/* Removes blanks (spaces, tabs, line ends) from both ends, in place, and returns the new start. */
 char *value_trim(char *text);
 
 #endif
