@@ -10,16 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What failed is tried again so often. */
+/* Interval between retries. */
 #define RETRY_MS 1000
 
-/* The node is put right at most so often: two programs that both insist must not take a processor each. */
+/* Minimum interval between repairs: two programs that both insist on their state must not use a CPU each. */
 #define REPAIR_PAUSE_MS 200
 
 /* The kernel counts whole seconds, and rounds them. */
 #define ROUNDING_S 1
 
-/* Somebody who was last seen to renew so long ago does so no more: two of his periods would have begun since. */
+/* A program that has not renewed an address for this long no longer does so: it has missed two periods. */
 #define OTHERS_MS (2 * ADDRESSES_RENEW_MS)
 
 static const char lo[] = "lo";
@@ -38,7 +38,7 @@ static bool is_same(const struct node_address *address, const struct endpoint *e
            strcmp(address->interface, interface) == 0;
 }
 
-/* Of a configuration's addresses those that can be anybody's. */
+/* The addresses of a configuration that this module manages. */
 static bool is_manageable(const struct endpoint *endpoint)
 {
     if (endpoint_is_wildcard(endpoint))

@@ -12,13 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What a resolver may take beyond the time it was given, to be scheduled and to release its memory. */
+/* Extra time for a resolver to be scheduled and to release its memory. */
 #define END_MARGIN_MS 500
 
-/* A process is gone milliseconds after SIGKILL, unless it may not be killed or waits in the kernel for a device. */
+/* A process exits milliseconds after SIGKILL, unless it may not be killed or waits in the kernel for a device. */
 #define KILL_PATIENCE_MS 2000
 
-/* Reports read in one turn: a resolver gone mad must not keep the supervisor busy. */
+/* Maximum number of reports in one turn: a faulty resolver must not keep the supervisor busy. */
 #define REPORTS_MAX 16
 
 /* File descriptors closed one by one where close_range(2) is refused (old container runtimes). There are never so
@@ -98,7 +98,7 @@ static _Noreturn void run_child(struct ev_loop *loop, const struct resolver_star
     close_others(start);
     log_configure(start->config->log_level, start->config->log_format);
     log_set_node(start->config->node_name);
-    _exit(resolver_run(start)); /* what the supervisor wants done at its exit is not for the child */
+    _exit(resolver_run(start)); /* the exit handlers of the supervisor are not for the child */
 }
 
 /* ---- reports ---- */
@@ -133,7 +133,7 @@ static void on_channel(struct ev_loop *loop, ev_io *io, int revents)
         ssize_t size = recv(io->fd, &report, 1, 0);
 
         if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR))
-            ev_io_stop(loop, io); /* it has ended, or is about to; SIGCHLD tells */
+            ev_io_stop(loop, io); /* it has exited or is about to; SIGCHLD tells */
         if (size <= 0)
             return;
         take_report(generation, report);
@@ -157,14 +157,14 @@ static void watch_child(struct generation *generation)
     generation->limit.data = generation;
 }
 
-/* Heartbeats that the last user of the slot left would look like threads that hang. Nobody else writes there now. */
+/* Heartbeats of the last user of the slot would look like hung threads. Nobody else writes there now. */
 static void clear_heartbeats(struct status_slot *slot)
 {
     for (size_t i = 0; i < STATUS_THREADS; i++)
         metric_set(&slot->threads[i], heartbeat_ms, 0);
 }
 
-/* Signals wait meanwhile: a handler of the loop that ran in the child would wake the supervisor's loop. */
+/* Signals are blocked meanwhile: a handler that ran in the child would wake the supervisor's loop. */
 static pid_t fork_child(struct ev_loop *loop, const struct resolver_start *start)
 {
     sigset_t all, before;

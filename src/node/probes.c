@@ -9,16 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The smallest there is: the kernel lets one connection more than this wait. */
+/* The minimum: the kernel lets one more connection wait. */
 #define PROBE_BACKLOG 0
-/* While somebody floods: room for the connections of a turn of the loop that takes long. */
+/* During a flood: room for the connections of one long turn of the loop. */
 #define PROBE_BACKLOG_FLOODED 128
-/* Connections to one port in a second that are no probes any more: a kubelet makes one, a person in a hurry some. */
+/* More connections to one port in a second than this are no probes: a kubelet makes one, a person a few. */
 #define PROBE_CALM 20
-/* So long after the last that was too many, the flood is over; more than the second in which they are counted. */
+/* A flood is over this long after the last second with too many connections; longer than that second. */
 #define PROBE_FLOOD_MS 1500
 
-/* Connections accepted in one turn of the loop: nobody may keep the supervisor busy by connecting. */
+/* Maximum number of connections accepted in one turn: nobody may keep the supervisor busy by connecting. */
 #define ACCEPT_MAX 16
 
 static const char *const kind_names[PROBE_KINDS] = {"liveness", "readiness"};

@@ -13,13 +13,13 @@
 /* The kernel fills up to 32 KiB at once, whatever the reader offers (linux/net/netlink/af_netlink.c). */
 #define RECEIVE_OCTETS (32 * 1024)
 
-/* The kernel answers within the request. It may wait for others that change the network, but not for so long. */
+/* Maximum time to wait for the kernel. It answers within the request, but may wait for others that change the network. */
 #define ANSWER_LIMIT_S 2
 
-/* Lists that changed while they were read are read again; who is never lucky is told. */
+/* A dump interrupted by a change is repeated this many times, then reported as an error. */
 #define DUMP_ATTEMPTS 5
 
-/* Receive calls for one event: a node that starts many pods must not keep the supervisor from its probes. */
+/* Maximum number of receive calls per event: a node that starts many pods must not keep the supervisor from its probes. */
 #define EVENT_READS 16
 
 struct request {
@@ -43,7 +43,7 @@ struct message {
     size_t size; /* of the body */
 };
 
-/* Who is given the messages of an answer. */
+/* The receiver of the messages of an answer. */
 struct reader {
     void (*take)(struct reader *reader, const struct message *message);
     void (*each)(void *owner, const struct rtnetlink_address *address);
@@ -180,8 +180,8 @@ static bool read_link(const struct message *message, struct rtnetlink_link *out)
     return true;
 }
 
-/* Octets, or -errno; the buffer is large enough for anything that the kernel sends. Other programs with CAP_NET_ADMIN
- * could send, too: what they say counts as nothing said. */
+/* Octets, or -errno; the buffer is large enough for anything that the kernel sends. Messages of other programs with
+ * CAP_NET_ADMIN are ignored. */
 static ssize_t receive(int fd, struct received *received)
 {
     struct sockaddr_nl from = {.nl_pid = 0};
@@ -422,7 +422,7 @@ void rtnetlink_read_events(int fd, void (*each)(void *owner, const struct rtnetl
 
         if (size == -EAGAIN)
             return;
-        if (size < 0) { /* above all ENOBUFS, after which the socket goes on with what comes next */
+        if (size < 0) { /* mainly ENOBUFS, after which the socket continues with the next message */
             event = (struct rtnetlink_event){.kind = RTNETLINK_MISSED};
             each(owner, &event);
         }

@@ -26,7 +26,7 @@ int shared_create(struct shared *shared, const char *name, size_t size)
 
 int shared_seal(const struct shared *shared)
 {
-    /* Without the size seals a holder could cut the file, and the next access here would be a bus error. */
+    /* Without the size seals, a holder could truncate the file, and the next access here would be a bus error. */
     int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
     return fcntl(shared->fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;

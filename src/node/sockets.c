@@ -23,7 +23,7 @@
  * the kernel's memory. Connections inherit it. */
 #define METRICS_BUFFER (128 * 1024)
 
-/* In errors, in the place of the protocol. */
+/* Used in error messages instead of the protocol. */
 #define METRICS_PORT "tcp (metrics port)"
 
 enum protocol { UDP, TCP };
@@ -62,7 +62,7 @@ static int open_socket(const struct endpoint *endpoint, enum protocol protocol)
     if (fd < 0)
         return -errno;
     int result = is_v6(endpoint) ? set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) : 0;
-    /* Connections that a process before us closed linger in TIME_WAIT; they must not keep the port. */
+    /* Connections of an earlier process linger in TIME_WAIT; they must not keep the port in use. */
     if (result == 0 && protocol == TCP)
         result = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (result < 0) {
@@ -87,8 +87,8 @@ int socket_bind_tcp(const struct endpoint *endpoint)
     return result < 0 ? result : fd;
 }
 
-/* SO_REUSEPORT lets a second program of the same user in, which would take half of the queries; without it the kernel
- * tells. */
+/* SO_REUSEPORT lets a second program of the same user bind the port and take half of the queries; without it the kernel
+ * reports an error. */
 static int try_bind(const struct endpoint *endpoint, enum protocol protocol)
 {
     int fd = open_socket(endpoint, protocol);
@@ -243,9 +243,9 @@ static int activate_socket(int fd, const struct endpoint *endpoint, enum protoco
     return result;
 }
 
-/* A child that drains holds a copy, so closing ours would leave the socket in the group of its address, with its share
- * of queries and nobody to read them. TCP: shutdown ends listening. UDP: a socket that is connected (here to itself)
- * is given nothing any more, and answers can still be sent from it. Errors mean that it was never bound. */
+/* A draining child holds a copy, so closing ours would leave the socket in the group of its address, with its share of
+ * queries and no reader. TCP: shutdown ends listening. UDP: a connected socket (here to itself) receives no new
+ * queries, and answers can still be sent from it. Errors mean that it was never bound. */
 static void take_out_of_service(int fd, const struct endpoint *endpoint, enum protocol protocol)
 {
     int result = protocol == TCP ? shutdown(fd, SHUT_RDWR) : connect(fd, &endpoint->any, endpoint->size);
@@ -285,7 +285,7 @@ static int prepare_metrics_socket(const struct sockets *current, const struct en
         result = try_bind(endpoint, TCP);
     fd = result < 0 ? result : open_listener(endpoint, TCP);
     if (fd >= 0)
-        set_option(fd, SOL_SOCKET, SO_SNDBUF, METRICS_BUFFER); /* without, it is only less frugal */
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, METRICS_BUFFER); /* without it, it only uses more memory */
     return fd;
 }
 

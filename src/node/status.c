@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* People ask, one at a time. */
+/* People use it, one at a time. */
 #define STATUS_BACKLOG 8
 
 /* Of the abstract socket's name; the first listen address follows. */
@@ -90,7 +90,7 @@ static void send_page(int fd, int page)
     control->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(control), &page, sizeof page);
     ssize_t sent = sendmsg(fd, &message.header, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent; /* who asked sees the end of the stream, and says so */
+    (void)sent; /* the client sees the end of the stream, and reports it */
 }
 
 static void on_connection(struct ev_loop *loop, ev_io *io, int revents)
@@ -245,8 +245,8 @@ static const struct status_page *ask_page(const struct sockaddr_un *name, sockle
     return page;
 }
 
-/* Asks any daemon whose configuration cannot be read any more: abstract names are listed with an @ for the NUL, at the
- * end of a line (proc(5)). The first that answers. */
+/* Asks any daemon, if the configuration cannot be read. Abstract names are listed with an @ for the NUL, at the end of
+ * a line (proc(5)). Returns the first that answers. */
 static const struct status_page *ask_any(int *result)
 {
     const struct status_page *page = NULL;
@@ -288,7 +288,7 @@ static const char *reason_for(int result, bool own)
     }
 }
 
-/* NULL: none, and that was said; *result is the exit status then. */
+/* NULL: none, which was reported; *result is the exit status. */
 static const struct status_page *ask(const struct config *config, int *result)
 {
     const struct status_page *page = config != NULL ? ask_own(&config->listens[0], result) : ask_any(result);
@@ -307,7 +307,7 @@ static bool colours_wanted(void)
     return (no_color == NULL || *no_color == '\0') && (term == NULL || strcmp(term, "dumb") != 0);
 }
 
-/* Prints what the daemon says at this moment. Returns an exit status. */
+/* Prints the state of the daemon once. Returns an exit status. */
 static int print_once(const struct config *config, const struct status_request *request)
 {
     bool terminal = isatty(STDOUT_FILENO) == 1;
@@ -325,7 +325,7 @@ static int print_once(const struct config *config, const struct status_request *
     return 0;
 }
 
-/* Between two looks: on a terminal the next takes the place of the last. False: the user has seen enough. */
+/* Waits for the interval. On a terminal the next output replaces the last. False: the user interrupted it. */
 static bool wait_for_next(const struct status_request *request, const sigset_t *ends)
 {
     struct timespec interval = {.tv_sec = request->interval_s};
@@ -339,7 +339,7 @@ static bool wait_for_next(const struct status_request *request, const sigset_t *
     return true;
 }
 
-/* A daemon that is gone for a moment may come back. */
+/* The daemon may have been stopped only for a moment. */
 static int watch_status(const struct config *config, const struct status_request *request)
 {
     sigset_t ends;

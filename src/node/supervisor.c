@@ -22,41 +22,39 @@
 #include <string.h>
 #include <sys/wait.h>
 
-/* A generation that does not serve by then, or on a reload is not ready, will not: connecting takes seconds at most. */
+/* Time limit for a generation to serve, and on a reload to become ready: connecting takes seconds at most. */
 #define START_LIMIT_S 10.0
 
-/* Past the resolver's own time to stop: its process has its own limit, this one is for a kernel that does not end
- * it. */
+/* Added to the resolver's own time limit to stop, for a kernel that does not end the process. */
 #define STOP_LIMIT_S (RESOLVER_STOP_MS / 1000.0 + 1.5)
 
-/* The first replacement of a lost generation comes at once; the next wait, so that a crash at start does not take the
- * CPU from the node, and queries in the sockets' buffers still find a resolver in time. */
+/* The first replacement of a lost generation starts at once. Later ones wait, so that a crash at start does not use the
+ * CPU of the node, and queries in the sockets' buffers still find a resolver in time. */
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS   2000
 
-/* A loss that is older is forgotten. */
+/* Older losses are forgotten. */
 #define CALM_MS 30000
 
-/* So many losses within CALM_MS: forking again does not help. The liveness port closes, and the kubelet replaces the
- * pod. */
+/* After this many losses within CALM_MS forking again does not help. The liveness port closes, and the kubelet restarts
+ * the container. */
 #define LOSSES_MAX 5
 
-/* Served for so long, generations can be kept alive after all. Shorter than the kubelet's patience by default (three
- * probes, 10 s apart), so that a pod which has recovered is left alone. */
+/* After serving for this long, generations count as stable again. Shorter than the default patience of the kubelet
+ * (three probes, 10 s apart), so that a pod that has recovered is not restarted. */
 #define RECOVERED_MS 10000
 
-/* Heartbeats are looked at so often. */
+/* Interval between checks of the heartbeats. */
 #define TICK_MS 500
 
-/* A tick that comes later than this means that the supervisor itself stood still: then heartbeats may be old for the
- * same reason, and the resolver is given another period. */
+/* A tick that comes later than this means that the supervisor itself was stopped. Heartbeats may be old for the same
+ * reason, so the resolver gets another period. */
 #define TICK_LATE_MS 1000
 
-/* What the supervisor as a whole is at. An old generation that drains beside it has a life of its own
- * (generation.h). */
+/* State of the supervisor. An old generation that drains beside the current one has a state of its own (generation.h). */
 enum state {
     DOWN,      /* no generation; a pause runs */
-    STARTING,  /* one was forked to serve at once, and has not said that it does */
+    STARTING,  /* a generation was forked to serve at once, and has not reported yet */
     UP,        /* the current generation serves */
     REPLACING, /* the next one is loading; the current one, if there is one, serves */
     STOPPING,  /* the program ends */
@@ -65,16 +63,16 @@ enum state {
 
 enum event {
     REPORTED,     /* a generation has reported something new */
-    CURRENT_LOST, /* the current generation has ended, untold */
-    NEXT_LOST,    /* the next generation has ended before it took over */
-    OTHER_ENDED,  /* one that drained, or was given up */
-    LIMIT,        /* the time that the state may last is over */
+    CURRENT_LOST, /* the current generation has exited unexpectedly */
+    NEXT_LOST,    /* the next generation has exited before it took over */
+    OTHER_ENDED,  /* a generation that drained or was given up has exited */
+    LIMIT,        /* the time limit of the state is over */
     RELOAD,       /* SIGHUP or a changed file */
     STOP,         /* SIGTERM or SIGINT */
     EVENTS
 };
 
-/* Losses of late, for pauses and liveness. */
+/* Recent losses, for pauses and liveness. */
 struct losses {
     uint64_t at_ms[LOSSES_MAX]; /* a ring; oldest at next */
     unsigned next;
@@ -83,7 +81,7 @@ struct losses {
     bool hopeless;     /* LOSSES_MAX within CALM_MS */
 };
 
-/* What a configuration brings into being. */
+/* Everything that is created for a configuration. */
 struct setup {
     struct config *config;
     struct sockets sockets;
@@ -112,7 +110,7 @@ struct supervisor {
     struct hash_key cookie_key; /* of all generations, so that cookies outlive them */
 
     bool reload_wanted; /* as soon as the state allows it */
-    bool cache_suspect; /* a generation was lost, and none has served since that emptied the cache */
+    bool cache_suspect; /* a generation was lost, and none that has served since has emptied the cache */
     bool has_served;    /* at least once */
 
     uint64_t last_tick_ms;
@@ -146,13 +144,13 @@ static bool is_current_ready(const struct supervisor *s)
     return s->current != NULL && s->current->state == GENERATION_READY;
 }
 
-/* Can generations be kept alive? */
+/* Are generations stable? */
 static bool is_alive(const struct supervisor *s)
 {
     return !s->losses.hopeless && (s->current == NULL || !generation_is_stuck(s->current, clock_ms()));
 }
 
-/* Makes ports and page say what is so. */
+/* Updates probe ports and status page. */
 static void show(struct supervisor *s)
 {
     struct status_page *page = s->status.page;
@@ -167,7 +165,7 @@ static void show(struct supervisor *s)
     atomic_store(&page->generation, s->current->number);
 }
 
-/* A reload that came at a bad moment. */
+/* A reload that had to wait. */
 static void catch_up(struct supervisor *s)
 {
     if (s->reload_wanted)
@@ -195,7 +193,7 @@ static void on_report(struct generation *generation)
     handle(generation->owner, REPORTED);
 }
 
-/* Forks a generation with setup. NULL: could not, and why was logged. */
+/* Forks a generation with setup. NULL: it failed, and the reason was logged. */
 static struct generation *fork_generation(struct supervisor *s, const struct setup *setup, bool take_over)
 {
     struct generation *generation = free_slot(s);
@@ -262,7 +260,7 @@ static void log_lines(char *text)
         log_error("configuration error", log_s("reason", line));
 }
 
-/* Reads the configuration anew, into the struct that is not in use. */
+/* Reads the configuration again, into the struct that is not in use. */
 static bool load_config(struct supervisor *s)
 {
     char *text = NULL;
@@ -320,7 +318,7 @@ static void release_tried(struct supervisor *s)
         shared_destroy(&s->tried.cache);
 }
 
-/* Everything that the tried configuration wants, as far as it can be had beside what is in use. */
+/* Sets up everything that the new configuration needs and that can exist beside what is in use. */
 static bool prepare(struct supervisor *s, char *error)
 {
     s->tried.sockets.count = s->tried.sockets.metrics_count = 0;
@@ -377,8 +375,8 @@ static void begin_replacing(struct supervisor *s)
     enter(s, REPLACING, START_LIMIT_S);
 }
 
-/* The tried setup becomes the one that holds. The order matters: sockets that no generation reads any more are taken
- * out of service before the old one is told to drain, so that it reads what they still hold. */
+/* The new setup becomes the current one. The order matters: sockets without a reader are taken out of service before
+ * the old generation is told to drain, so that it reads what they still hold. */
 static void adopt_tried(struct supervisor *s)
 {
     struct config *old = s->setup.config;
@@ -605,15 +603,15 @@ static struct generation *generation_of(struct supervisor *s, pid_t pid)
     return NULL;
 }
 
-/* What the very first resolver cannot load is missing or broken, and it has said what; another one would fail as
- * well. */
+/* If the very first resolver cannot load, something is missing or wrong, and it has reported what; another one would
+ * fail as well. */
 static bool cannot_start(const struct supervisor *s, int wait_status)
 {
     return s->state == STARTING && !s->has_served && WIFEXITED(wait_status) &&
            WEXITSTATUS(wait_status) == RESOLVER_EXIT_FAILED;
 }
 
-/* As process 1 of a container the supervisor reaps strangers, too. */
+/* As process 1 of a container, the supervisor also reaps processes that are not its own. */
 static void on_child(struct ev_loop *loop, ev_child *child, int revents)
 {
     struct supervisor *s = child->data;
@@ -698,7 +696,7 @@ static void watch_signals(struct supervisor *s)
     ev_signal_start(s->loop, &s->interrupt);
     ev_signal_start(s->loop, &s->hangup);
     ev_child_start(s->loop, &s->child);
-    signal(SIGPIPE, SIG_IGN); /* who reads the log may go away */
+    signal(SIGPIPE, SIG_IGN); /* the reader of the log may exit */
 }
 
 static void start_timers(struct supervisor *s)
@@ -712,7 +710,7 @@ static void start_timers(struct supervisor *s)
     s->last_tick_ms = clock_ms();
 }
 
-/* The first setup is made like any other: as a change, from one that has nothing. */
+/* The first setup is made like any other: as a change from an empty one. */
 static bool set_up(struct supervisor *s, char *error)
 {
     int result = status_create(&s->status, s->loop);
@@ -771,7 +769,7 @@ static int run(struct supervisor *s)
 
 int supervisor_run(const struct config_source *source, struct config *config)
 {
-    static struct config second; /* large; the one that a reload fills */
+    static struct config second; /* large; a reload fills it */
     static struct supervisor s;
 
     memset(&s, 0, sizeof s);

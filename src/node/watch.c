@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What changes when a file is written, replaced, or its link points elsewhere. All zero: not there. */
+/* State of a file that changes when the file is written, replaced, or its link points elsewhere. All zero: no file. */
 struct file_state {
     uint64_t device, inode, size;
     int64_t modified_s, modified_ns, changed_s, changed_ns;

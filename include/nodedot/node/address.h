@@ -28,12 +28,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A node whose DNS is dead for good falls back to whatever else its pods know after this. Renewed three times
- * meanwhile, so that a supervisor that stands still for a while loses nothing. */
+/* After this time, pods of a node without nodedot use their other name servers. Addresses are renewed three times in
+ * this period, so a supervisor that is stopped for a while loses nothing. */
 #define ADDRESSES_LIFETIME_S 60
 #define ADDRESSES_RENEW_MS   20000
 
-/* The alias of an interface that one of us made. */
+/* The alias that marks an interface made by nodedot. */
 #define ADDRESSES_ALIAS "nodedot"
 
 /* In use, wanted next, and those of the generation that drains. */
@@ -50,7 +50,7 @@ struct node_address {
     char interface[CONFIG_INTERFACE];
     bool in_use, wanted, draining; /* by the configuration in use, the next, the last; none: a free entry */
     enum node_address_state state;
-    bool failing;        /* to be held, and that was logged */
+    bool failing;        /* cannot be added or renewed, and that was logged */
     uint64_t renewed_ms; /* when we did so last; 0: never */
     uint64_t others_ms;  /* when it was seen last that somebody else had; 0: never */
     /* how the node was when it was looked at last */
@@ -71,18 +71,19 @@ struct addresses {
 
 void addresses_init(struct addresses *addresses, struct ev_loop *loop);
 
-/* Puts what config wants on the node. False, and why in error (SOCKETS_ERROR octets), with nothing changed. */
+/* Adds the addresses of config to the node. False: nothing was changed, and error (SOCKETS_ERROR octets) has the
+ * reason. */
 bool addresses_prepare(struct addresses *addresses, const struct config *config, char *error);
 void addresses_commit(struct addresses *addresses);
 void addresses_abandon(struct addresses *addresses);
 
-/* Takes away what the configuration before the last commit wanted and this one does not. */
+/* Removes the addresses that the configuration before the last commit had and this one does not. */
 void addresses_drained(struct addresses *addresses);
 
-/* Renews what is due, and tries again what failed. To be called at least once a second. */
+/* Renews addresses that are due, and tries again after failures. Called at least once a second. */
 void addresses_tick(struct addresses *addresses, uint64_t now_ms);
 
-/* Takes everything away. */
+/* Removes all addresses. */
 void addresses_close(struct addresses *addresses);
 
 #endif

@@ -1,4 +1,4 @@
-/* generation.h - one resolver process as the supervisor sees it: fork, reports, orders, end.
+/* generation.h - one resolver process as the supervisor sees it: fork, reports, orders, exit.
  *
  * Life: NONE -> generation_start() -> LOADING -> SERVING <-> READY, as it reports; generation_order() to drain or
  *       stop makes it ENDING; generation_kill() makes it KILLED; generation_ended() makes it NONE again once it is
@@ -36,29 +36,29 @@ struct generation {
     void *owner;
     struct ev_loop *loop;
     ev_io reports;
-    ev_timer limit; /* for an end that it was told to come to */
+    ev_timer limit; /* deadline of an exit that was ordered */
 };
 
 /* Forks a generation as start says; start->channel is filled in. The caller has set on_report and owner. 0 or
  * -errno. */
 int generation_start(struct generation *generation, struct ev_loop *loop, struct resolver_start *start);
 
-/* May it answer queries, as far as it has said? */
+/* Has it reported that it serves? */
 bool generation_serves(const struct generation *generation);
 
-/* Sends an order. After RESOLVER_DRAIN and RESOLVER_STOP it must end in time, or it is killed. */
+/* Sends an order. After RESOLVER_DRAIN and RESOLVER_STOP the process must exit in time, or it is killed. */
 void generation_order(struct generation *generation, enum resolver_order order);
 
-/* Ends it at once; nothing for one that has ended. */
+/* Kills it at once; does nothing if it has exited. */
 void generation_kill(struct generation *generation, const char *because);
 
-/* Was it killed, and is there all the same? */
+/* Was it killed, and has not been reaped yet? */
 bool generation_is_stuck(const struct generation *generation, uint64_t now_ms);
 
-/* Has a thread of it stopped turning? */
+/* Has one of its threads stopped turning? */
 bool generation_hangs(const struct generation *generation, uint64_t now_ms);
 
-/* It was reaped with this status: logs how it ended and lets go of everything. */
+/* It was reaped with this status: logs the reason and releases everything. */
 void generation_ended(struct generation *generation, int wait_status);
 
 #endif

@@ -14,10 +14,10 @@
 #include "nodedot/config/config.h"
 
 /* Gives up what the supervisor never needs, and any way to gain more: no_new_privs. Other processes of the same user,
- * resolvers among them, can no longer read or trace this one, and it leaves no core dump. 0 or -errno. */
+ * including resolvers, can no longer read or trace this one, and it leaves no core dump. 0 or -errno. */
 int privileges_begin(void);
 
-/* Gives up what was needed to set up config, and is not needed to run it. 0 or -errno. */
+/* Gives up what was needed to set up config and is not needed to run it. 0 or -errno. */
 int privileges_settle(const struct config *config);
 
 #endif

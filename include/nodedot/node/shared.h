@@ -18,7 +18,7 @@ struct shared {
 /* Takes no memory until it is written to. 0 or -errno. */
 int shared_create(struct shared *shared, const char *name, size_t size);
 
-/* From now on whoever is handed the file descriptor can only read; mappings made before stay writable. */
+/* From now on a holder of the file descriptor can only read; existing mappings stay writable. */
 int shared_seal(const struct shared *shared);
 
 void shared_destroy(struct shared *shared);

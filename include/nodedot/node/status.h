@@ -1,10 +1,9 @@
-/* status.h - hands the status page to who asks, for `nodedot status`.
+/* status.h - gives the status page to `nodedot status`.
  *
- * Socket: abstract Unix stream socket "nodedot/ADDRESS:PORT" of the first listen address: reaches every mount
- * namespace, needs
- *         no directory, and is gone with the process. Whoever connects and is root or our own user is sent the page's
- *         file descriptor (SCM_RIGHTS), which can only be read; nothing is read from the socket.
- * Name:   in use or not allowed: a warning, and no status. DNS matters more.
+ * Socket: abstract Unix stream socket "nodedot/ADDRESS:PORT" of the first listen address. It is visible in every mount
+ *         namespace, needs no directory, and disappears with the process. A client that is root or our own user gets a
+ *         read-only file descriptor of the page (SCM_RIGHTS); nothing is read from the socket.
+ * Name:   if it is in use or not allowed, a warning is logged and there is no status: DNS is more important.
  */
 #ifndef NODEDOT_NODE_STATUS_H
 #define NODEDOT_NODE_STATUS_H

@@ -1,4 +1,4 @@
-/* supervisor.h - keeps one generation of the resolver alive, and owns whatever must outlive it.
+/* supervisor.h - keeps one generation of the resolver running, and owns everything that must outlive it.
  *
  * Owns:            listening sockets, probe ports, status socket, shared memory. Reads no octet that comes from
  *                  outside.

@@ -1,8 +1,8 @@
 /* watch.h - has a configuration's file changed?
  *
  * Polled, by what stat(2) says of each file behind its links: a ConfigMap is updated by swapping a link to a
- * directory, which no watch on the file itself would see. A change counts when two polls agree, so that a file is
- * not read half written.
+ * directory, which no watch on the file itself would see. A change counts when two polls agree, so that no file is
+ * read while it is written.
  */
 #ifndef NODEDOT_NODE_WATCH_H
 #define NODEDOT_NODE_WATCH_H
@@ -16,13 +16,14 @@
 #define WATCH_INTERVAL_S 1.0
 
 struct watch {
-    const struct config *config; /* whose files; may be read anew in place, so what is compared is kept here */
-    uint64_t names;              /* which files these were */
-    uint64_t loaded;             /* what they were like when they were read last */
-    uint64_t seen;               /* at the last poll */
+    const struct config
+        *config;     /* whose files; it may be reloaded in place, so a copy of what is compared is kept here */
+    uint64_t names;  /* which files these were */
+    uint64_t loaded; /* their state at the last read */
+    uint64_t seen;   /* at the last poll */
 };
 
-/* What the files of a configuration are like now, as one number. */
+/* The state of a configuration's files, as one number. */
 uint64_t watch_stamp(const struct config *config);
 
 /* Watches the files of config from now on; before is watch_stamp() of what was watched, taken before config was read,
