@@ -138,6 +138,8 @@ static void put_daemon(struct json *j)
     put_number(j, "succeeded", atomic_load(&page->reloads_succeeded));
     put_number(j, "failed", atomic_load(&page->reloads_failed));
     put_bool(j, "last_failed", atomic_load(&page->reload_is_bad) != 0);
+    put_bool(j, "waiting", atomic_load(&page->reload_waits) != 0);
+    put_text(j, "reason", page->reload_reason, sizeof page->reload_reason);
     put_time(j, "last_success_at", atomic_load(&page->reload_succeeded_at));
     close_member(j, '}');
     open_member(j, "processes", '{');

@@ -125,7 +125,7 @@ static uint64_t sum(const struct table *t, const char *name)
 
 static void print_reloads(const struct table *t)
 {
-    char when[CELL];
+    char when[CELL], reason[STATUS_REASON];
 
     fprintf(t->out, "reloads: %" PRIu64 " done, %" PRIu64 " failed; configuration of %s",
             atomic_load(&t->page->reloads_succeeded), atomic_load(&t->page->reloads_failed),
@@ -135,6 +135,10 @@ static void print_reloads(const struct table *t)
         put(t, RED, 0, "the last reload failed");
     }
     fprintf(t->out, "\n");
+    if (atomic_load(&t->page->reload_waits) != 0) {
+        put(t, RED, 0, "configuration waiting");
+        fprintf(t->out, ": %s\n", printable(t->page->reload_reason, reason, sizeof reason));
+    }
 }
 
 static void print_head(const struct table *t)

@@ -1,11 +1,13 @@
 #include "nodedot/node/supervisor.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/base/random.h"
 #include "nodedot/cache/cache.h"
 #include "nodedot/node/address.h"
 #include "nodedot/node/generation.h"
 #include "nodedot/node/privileges.h"
 #include "nodedot/node/probes.h"
+#include "nodedot/node/retry.h"
 #include "nodedot/node/shared.h"
 #include "nodedot/node/sockets.h"
 #include "nodedot/node/status.h"
@@ -118,7 +120,8 @@ struct supervisor {
 
     ev_signal term, interrupt, hangup;
     ev_child child;
-    ev_timer limit, tick, poll;
+    struct retry retry;
+    ev_timer limit, tick, poll, again; /* again: another try of a reload that waits */
 };
 
 static void handle(struct supervisor *s, enum event event);
@@ -261,7 +264,7 @@ static void log_lines(char *text)
 }
 
 /* Reads the configuration again, into the struct that is not in use. */
-static bool load_config(struct supervisor *s)
+static enum config_result load_config(struct supervisor *s)
 {
     char *text = NULL;
     size_t size = 0;
@@ -269,7 +272,7 @@ static bool load_config(struct supervisor *s)
     FILE *errors = open_memstream(&text, &size);
 
     if (errors == NULL)
-        return false;
+        return CONFIG_UNREADABLE;
     config_release(s->tried.config); /* of one that was given up */
     enum config_result result = config_load(s->source, s->tried.config, errors);
     fclose(errors);
@@ -277,7 +280,7 @@ static bool load_config(struct supervisor *s)
         log_lines(text);
     free(text);
     watch_begin(&s->watch, result == CONFIG_OK ? s->tried.config : s->setup.config, before);
-    return result == CONFIG_OK;
+    return result;
 }
 
 static int make_cache(struct shared *cache, size_t size)
@@ -330,11 +333,35 @@ static bool prepare(struct supervisor *s, char *error)
     return false;
 }
 
+/* The last octet of the text stays 0, so that a reader finds an end in any case. */
+static void show_reload(struct supervisor *s, bool is_bad, bool waits, const char *reason)
+{
+    struct status_page *page = s->status.page;
+
+    snprintf(page->reload_reason, sizeof page->reload_reason, "%s", reason);
+    atomic_store(&page->reload_is_bad, is_bad);
+    atomic_store(&page->reload_waits, waits);
+}
+
 static void note_failed_reload(struct supervisor *s, const char *reason)
 {
     atomic_fetch_add(&s->status.page->reloads_failed, 1);
-    atomic_store(&s->status.page->reload_is_bad, 1);
+    show_reload(s, true, false, reason);
     log_error("reload failed", log_s("reason", reason));
+}
+
+/* The reason may pass by itself, without a change of any file: the configuration is tried again. */
+static void postpone_reload(struct supervisor *s, const char *reason)
+{
+    uint32_t pause_ms = retry_next_ms(&s->retry, random_u32());
+
+    note_failed_reload(s, reason);
+    show_reload(s, true, true, reason);
+    log_warn("configuration waiting", log_n("retry-seconds", pause_ms / 1000));
+    ev_now_update(s->loop);
+    ev_timer_stop(s->loop, &s->again);
+    ev_timer_set(&s->again, pause_ms / 1000.0, 0);
+    ev_timer_start(s->loop, &s->again);
 }
 
 /* Without a current generation the next serves at once, so its sockets are needed now. */
@@ -358,18 +385,25 @@ static void begin_replacing(struct supervisor *s)
     s->reload_wanted = !all_ended_but(s, s->current);
     if (s->reload_wanted)
         return;
+    ev_timer_stop(s->loop, &s->again);
     log_info("reloading the configuration");
-    if (!load_config(s)) {
+    switch (load_config(s)) {
+    case CONFIG_OK:
+        break;
+    case CONFIG_INVALID: /* until it is changed */
         note_failed_reload(s, "the configuration is not valid");
+        return;
+    case CONFIG_UNREADABLE:
+        postpone_reload(s, "a file of the configuration cannot be read");
         return;
     }
     if (!prepare(s, error)) {
-        note_failed_reload(s, error);
+        postpone_reload(s, error);
         return;
     }
     if (!start_next(s, error)) {
         release_tried(s);
-        note_failed_reload(s, error);
+        postpone_reload(s, error);
         return;
     }
     enter(s, REPLACING, START_LIMIT_S);
@@ -395,7 +429,8 @@ static void adopt_tried(struct supervisor *s)
     log_set_node(s->setup.config->node_name);
     status_listen(&s->status, &s->setup.config->listens[0]);
     atomic_store(&s->status.page->reload_succeeded_at, clock_wall_seconds());
-    atomic_store(&s->status.page->reload_is_bad, 0);
+    show_reload(s, false, false, "");
+    retry_reset(&s->retry);
 }
 
 /* Addresses that left the configuration stay for as long as a generation still answers on them. */
@@ -437,7 +472,7 @@ static void abandon_next(struct supervisor *s, const char *reason)
 static void give_up_next(struct supervisor *s, const char *reason)
 {
     abandon_next(s, reason);
-    note_failed_reload(s, reason);
+    postpone_reload(s, reason);
     if (s->current == NULL) {
         start_current(s);
         return;
@@ -505,6 +540,14 @@ static void current_reported(struct supervisor *s)
     s->cache_suspect = false;
     enter(s, UP, NO_LIMIT);
     catch_up(s);
+}
+
+/* UP x REPORTED. A configuration that waited for its upstreams may be the better one now. */
+static void current_changed(struct supervisor *s)
+{
+    show(s);
+    if (ev_is_active(&s->again) && !is_current_ready(s))
+        handle(s, RELOAD);
 }
 
 /* STARTING x LIMIT: it is started again when it was reaped. */
@@ -582,7 +625,7 @@ static action *const actions[STATES][EVENTS] = {
      * STOP */
     [DOWN]      = { ignore,           ignore,            ignore,            catch_up,          start_current, begin_replacing, begin_stop },
     [STARTING]  = { current_reported, replace_lost,      ignore,            ignore,            current_late,  remember_reload, begin_stop },
-    [UP]        = { show,             replace_lost,      ignore,            catch_up,          ignore,        begin_replacing, begin_stop },
+    [UP]        = { current_changed,  replace_lost,      ignore,            catch_up,          ignore,        begin_replacing, begin_stop },
     [REPLACING] = { consider_next,    replace_both,      next_lost,         ignore,            next_late,     remember_reload, begin_stop },
     [STOPPING]  = { ignore,           finish_when_ended, finish_when_ended, finish_when_ended, leave,         ignore,          ignore },
 };
@@ -638,8 +681,17 @@ static void on_stop(struct ev_loop *loop, ev_signal *signal, int revents)
 
 static void on_hangup(struct ev_loop *loop, ev_signal *signal, int revents)
 {
+    struct supervisor *s = signal->data;
+
     (void)loop, (void)revents;
-    handle(signal->data, RELOAD);
+    retry_reset(&s->retry);
+    handle(s, RELOAD);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    (void)loop, (void)revents;
+    handle(timer->data, RELOAD);
 }
 
 static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -647,8 +699,10 @@ static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
     struct supervisor *s = timer->data;
 
     (void)loop, (void)revents;
-    if (watch_poll(&s->watch))
-        handle(s, RELOAD);
+    if (!watch_poll(&s->watch))
+        return;
+    retry_reset(&s->retry);
+    handle(s, RELOAD);
 }
 
 static void on_limit(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -702,9 +756,10 @@ static void watch_signals(struct supervisor *s)
 static void start_timers(struct supervisor *s)
 {
     ev_init(&s->limit, on_limit);
+    ev_init(&s->again, on_again);
     ev_timer_init(&s->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
     ev_timer_init(&s->poll, on_poll, WATCH_INTERVAL_S, WATCH_INTERVAL_S);
-    s->limit.data = s->tick.data = s->poll.data = s;
+    s->limit.data = s->tick.data = s->poll.data = s->again.data = s;
     ev_timer_start(s->loop, &s->tick);
     ev_timer_start(s->loop, &s->poll);
     s->last_tick_ms = clock_ms();

@@ -528,6 +528,8 @@ static const struct family families[] = {
     {"reloads_total", "result", "Reloads of the configuration, by result", KIND_COUNTER, write_reloads, 0},
     {"config_last_reload_successful", "", "0: the last reload failed, and the previous configuration is in use",
      KIND_GAUGE, write_reload_result, 0},
+    {"config_waiting", "", "1: a new configuration was refused for a reason that may pass, and is tried again",
+     KIND_GAUGE, write_page_32, PAGE(reload_waits)},
     {"config_last_reload_success_timestamp_seconds", "",
      "When the current configuration was loaded, in seconds since 1970", KIND_GAUGE, write_reload_moment, 0},
     {"process_cpu_seconds_total", "process", "CPU time, user and system", KIND_COUNTER, write_process_cpu, 0},

@@ -345,6 +345,21 @@ def test_a_failed_reload_shows_until_a_good_one(program):
     wait_until(lambda: value(program, "nodedot_config_last_reload_successful") == 1, 15, "the success")
 
 
+def test_a_configuration_waits_for_a_port_and_is_taken_up_when_it_is_free(program):
+    with socket.create_server((program.address, 9602)):
+        program.write_config({**program.config, "probes": {"liveness-port": 9602}})
+        wait_until(lambda: value(program, "nodedot_config_waiting") == 1, 15, "the wait")
+        program.wait_log(r"level=error .*reload failed.*9602(.*\n)+?.*level=warn .*configuration waiting")
+        shown = run("status", "-c", program.file).stdout
+        assert re.search(r"(?m)^configuration waiting: cannot bind .*9602", shown), shown
+        reloads = json.loads(run("status", "-c", program.file, "--json").stdout)["reloads"]
+        assert reloads["waiting"] is True and "9602" in reloads["reason"]
+        assert program.ask("meanwhile.test").rcode() == wire.NOERROR
+    wait_until(lambda: value(program, "nodedot_config_waiting") == 0, 45, "the configuration to be taken up")
+    assert value(program, "nodedot_config_last_reload_successful") == 1
+    assert "configuration waiting" not in run("status", "-c", program.file).stdout
+
+
 def test_the_port_follows_the_configuration(program):
     other = f"{program.address}:9600"
     program.write_config({**program.config, "metrics": {"listen": other}})

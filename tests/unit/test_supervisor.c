@@ -39,9 +39,10 @@ struct board {
         _Atomic uint64_t started_ms;
         _Atomic bool took_over, drained, stopped, orphaned;
     } told[GENERATIONS];
-    _Atomic unsigned formatted; /* caches laid out */
-    _Atomic pid_t stranger;     /* a child of the supervisor that it knows nothing of */
-    _Atomic int fall_silent;    /* for the resolver: stop the heartbeat of one thread */
+    _Atomic unsigned formatted;    /* caches laid out */
+    _Atomic pid_t stranger;        /* a child of the supervisor that it knows nothing of */
+    _Atomic int fall_silent;       /* for the resolver: stop the heartbeat of one thread */
+    _Atomic uint64_t fall_unready; /* for the resolver: report that it is not ready any more */
 };
 
 static struct board *board;
@@ -196,6 +197,10 @@ static void serve(const struct resolver_start *start, struct told *told, const c
         struct pollfd channel = {.fd = start->channel, .events = POLLIN};
 
         beat(start, board->fall_silent == (int)start->generation);
+        if (board->fall_unready == start->generation) {
+            board->fall_unready = 0;
+            report(start, RESOLVER_NOT_READY);
+        }
         poll(&channel, 1, 2);
         if (channel.revents != 0 && obey(start, told, behaviour, &serves))
             return;
@@ -829,6 +834,34 @@ static void a_generation_that_is_not_ready_replaces_no_ready_one(void **state)
     stop();
 }
 
+static void a_refused_configuration_is_tried_again_at_once_when_the_old_generation_is_not_ready(void **state)
+{
+    (void)state;
+    start("serves");
+    configure("crashes");
+    kill(supervisor, SIGHUP);
+    wait_until(2000, logged("configuration waiting") == 1);
+    configure("unready"); /* not settled yet for the watch, so that it is the report which matters */
+    board->fall_unready = 1;
+    wait_until(2000, ask(dns_port) == 3);
+    assert_false(connects_to(ready_port));
+    stop();
+}
+
+static void an_invalid_configuration_is_not_tried_again_before_it_changes(void **state)
+{
+    (void)state;
+    start("serves");
+    write_config(config_file, (struct wanted){.behaviour = "serves", .workers = "2\nnonsense 1"});
+    kill(supervisor, SIGHUP);
+    wait_until(2000, logged("reload failed") == 1);
+    board->fall_unready = 1;
+    wait_until(2000, !connects_to(ready_port));
+    assert_int_equal(logged("configuration waiting"), 0);
+    assert_int_equal(logged("reloading"), 1);
+    stop();
+}
+
 static void a_generation_that_is_not_ready_replaces_one_that_is_not_either(void **state)
 {
     (void)state;
@@ -1131,6 +1164,8 @@ static const struct CMUnitTest tests[] = {
     test(a_bad_file_leaves_the_old_generation_and_shows_every_error),
     test(a_new_generation_that_crashes_or_cannot_load_is_given_up),
     test(a_generation_that_is_not_ready_replaces_no_ready_one),
+    test(a_refused_configuration_is_tried_again_at_once_when_the_old_generation_is_not_ready),
+    test(an_invalid_configuration_is_not_tried_again_before_it_changes),
     test(a_generation_that_is_not_ready_replaces_one_that_is_not_either),
     test(a_loss_during_a_reload_starts_the_old_setup_and_reloads_again),
     test(a_loss_while_the_old_one_drains_is_replaced_at_once),

@@ -235,6 +235,9 @@ struct status_slot {
     struct busiest busiest;
 };
 
+/* Octets of a reason in the status page, NUL included; a longer one is cut. */
+#define STATUS_REASON 160
+
 struct status_page {
     uint64_t magic;
     uint64_t size;
@@ -251,6 +254,8 @@ struct status_page {
     _Atomic uint64_t reloads_succeeded, reloads_failed;
     _Atomic int64_t reload_succeeded_at; /* wall seconds of the last good (re)load */
     _Atomic uint32_t reload_is_bad;      /* 1: the last reload failed, and the previous configuration is in use */
+    _Atomic uint32_t reload_waits;       /* 1: it failed for a passing reason, and is tried again */
+    char reload_reason[STATUS_REASON];   /* why the last reload failed; for people, may be read half written */
     struct process_status process;       /* the supervisor */
     struct status_slot slots[STATUS_SLOTS];
 };
