@@ -103,7 +103,7 @@ static int64_t filled(int64_t tokens, int64_t more, int64_t full)
     return tokens + more > full ? full : tokens + more;
 }
 
-/* Adds the tokens of the time that has passed, for so many clients. */
+/* Adds the tokens for the elapsed time, for this many clients. */
 static void refill(const struct admission *admission, struct bucket *bucket, uint64_t now_ms, unsigned clients)
 {
     uint64_t enough = (uint64_t)admission->burst / admission->config->client_qps + 1; /* from empty to full */
@@ -227,7 +227,7 @@ enum admission_verdict admission_check_connection(struct admission *admission, c
     return admission->limited ? check_rate(admission, client, false, now_ms, true) : ADMISSION_GRANTED;
 }
 
-/* Only so many sets at a time: queries of their clients wait meanwhile. */
+/* Only this many sets at a time: queries of their clients wait meanwhile. */
 static uint32_t blocked_in_stripe(struct admission *admission, size_t stripe, uint64_t now_ms)
 {
     uint32_t count = 0;

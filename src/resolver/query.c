@@ -127,7 +127,7 @@ static bool count_refusal(struct query_engine *engine, enum admission_verdict ve
     case ADMISSION_DROPPED:
         metric_inc(engine->metrics, dropped_rate_total);
         trace_note(&engine->answers.trace, QUERY_DROPPED_RATE, 0);
-        if (engine->config->client_block != 0) /* and is not heard from now on */
+        if (engine->config->client_block != 0) /* and is ignored from now on */
             metric_inc(engine->metrics, client_blocks_total);
         return false;
     case ADMISSION_REFUSED:

@@ -22,7 +22,7 @@
 /* How often figures are taken, and readiness is judged when nothing wakes the thread: proofs age without an event. A
  * change of standing is one. */
 #define CONTROL_TICK_S 1.
-/* When the workers are done, who scrapes at this moment still has his answer; so often it is looked whether he has. */
+/* After the workers have finished, running scrapes get their answers; interval of that check. */
 #define SCRAPES_MS 500
 #define SCRAPES_S  0.01
 /* The same where an upstream has a fallback, whose hysteresis counts tenths of seconds. */

@@ -259,7 +259,7 @@ static bool make_room(struct waiting *waiting, const struct reply *reply, size_t
 
 /* ---- who begins to wait ---- */
 
-/* Takes a place among those that wait. NULL: there is none to be had. */
+/* Takes a place among the waiting queries. NULL: there is none. */
 static struct waiting_query *keep_query(struct waiting *waiting, const struct reply *reply, size_t group)
 {
     struct waiting_query *query = make_room(waiting, reply, group) ? pool_take(&waiting->queries) : NULL;

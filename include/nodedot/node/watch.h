@@ -16,11 +16,10 @@
 #define WATCH_INTERVAL_S 1.0
 
 struct watch {
-    const struct config
-        *config;     /* whose files; it may be reloaded in place, so a copy of what is compared is kept here */
-    uint64_t names;  /* which files these were */
-    uint64_t loaded; /* their state at the last read */
-    uint64_t seen;   /* at the last poll */
+    const struct config *config; /* of these files; it may be reloaded in place, hence the copies */
+    uint64_t names;              /* which files these were */
+    uint64_t loaded;             /* their state at the last read */
+    uint64_t seen;               /* at the last poll */
 };
 
 /* The state of a configuration's files, as one number. */

@@ -1,6 +1,6 @@
-/* admission.h - may this client ask, and how much?
+/* admission.h - may this client ask, and is it within its rate?
  *
- * ACL:    deny before allow; who is in neither is refused.
+ * ACL:    deny before allow; a client in neither is refused.
  * Rate:   two token buckets a client (endpoint_client_key()), of client-burst tokens each and client-qps new ones a
  *         second. A query takes a token of the first; when there is none, of the second, and is answered REFUSED; when
  *         there is none either, it is dropped, and its client blocked for client-block seconds, if that is not 0. So
@@ -9,9 +9,9 @@
  *         set a client belongs to is a secret. In a full set the client that used least of its rate makes room, but
  *         never one that is blocked or has used more than half of its burst: so however many strangers come, each with
  *         a query or two, they replace each other, and heavy users are still known when they are gone.
- * Strangers: who finds no room in a set shares with all others in its place what a whole set of clients may ask, and
- *         is never blocked. It takes a table full of blocked and heavy clients to come to that; a newcomer is served
- *         then, and nobody is without a limit.
+ * No room: clients that find no room in a set share the rate of a whole set of clients, and are never blocked. This
+ *         happens only when a set is full of blocked and heavy clients: a new client is still served, and no client
+ *         is without a limit.
  * Shared: by all threads of a resolver; a mutex for a group of sets.
  */
 #ifndef NODEDOT_RESOLVER_ADMISSION_H
@@ -33,19 +33,19 @@ enum admission_verdict {
     ADMISSION_GRANTED,
     ADMISSION_OUTSIDE, /* not in the ACL: no answer */
     ADMISSION_BLOCKED, /* no answer */
-    ADMISSION_REFUSED, /* over its rate: REFUSED */
-    ADMISSION_DROPPED  /* far over its rate: no answer */
+    ADMISSION_REFUSED, /* above its rate: REFUSED */
+    ADMISSION_DROPPED  /* far above its rate: no answer */
 };
 
 /* config must outlive it. NULL: no memory. */
 struct admission *admission_create(const struct config *config);
 void admission_destroy(struct admission *admission);
 
-/* Does the ACL let this client in? */
+/* Does the ACL allow this client? */
 bool admission_allows(const struct admission *admission, const struct endpoint *client);
 
-/* Judges one query of a client that is let in, and takes its token. proven: it showed a cookie of ours, so it is judged
- * apart from those who may have forged its address, and what they do is not held against it. now_ms: clock_ms(). */
+/* Judges one query of an allowed client, and takes its token. proven: the client has shown a valid cookie, so it is
+ * counted apart from others that may forge its address. now_ms: clock_ms(). */
 enum admission_verdict admission_check(struct admission *admission, const struct endpoint *client, bool proven,
                                        uint64_t now_ms);
 
@@ -53,10 +53,10 @@ enum admission_verdict admission_check(struct admission *admission, const struct
 enum admission_verdict admission_check_connection(struct admission *admission, const struct endpoint *client,
                                                   uint64_t now_ms);
 
-/* How many clients are blocked now. Looks through the whole table: about once a second. */
+/* Number of blocked clients. Reads the whole table: call it about once a second. */
 uint32_t admission_blocked(struct admission *admission, uint64_t now_ms);
 
-/* Is everybody let in and everything granted? Then the caller need not read the clock for it. */
+/* Are all clients allowed without a limit? Then the caller need not read the clock. */
 bool admission_is_open(const struct admission *admission);
 
 #endif

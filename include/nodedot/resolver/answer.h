@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What the answers of one thread need. */
+/* Everything that one thread needs to make answers. */
 struct answers {
     const struct config *config;
     const struct zone_table *zones;
@@ -43,29 +43,29 @@ struct reply {
     size_t capacity; /* of out, at least MESSAGE_MAX_OCTETS */
 };
 
-/* The zone of a client's question; NULL: none of the configuration covers it, and no answer to it is cached. Else *key is
- * its key, which refers to message. */
+/* The zone of a client's question; NULL: no configured zone covers it, so no answer is cached. Else *key is its key,
+ * which refers to message. */
 const struct zone_config *answers_zone(const struct answers *answers, const struct query_message *message,
                                        struct cache_key *key);
 
 /* An answer without records. */
 ssize_t answers_error(struct answers *answers, const struct reply *reply, enum rcode rcode, enum ede ede);
 
-/* An answer for a name that is never forwarded (local.h). 0: it is none of those. */
+/* An answer for a name that is never forwarded (local.h). 0: the name is forwarded. */
 ssize_t answers_local(struct answers *answers, const struct reply *reply, const struct zone_config *zone);
 
-/* Reads what the cache has into reply->out, stale or a failure as well. False: a miss. */
+/* Reads the cached answer into reply->out, including stale ones and failures. False: a miss. */
 bool answers_look_up(struct answers *answers, const struct reply *reply, const struct cache_key *key,
                      struct cache_hit *hit);
 
-/* Makes what a look-up put into reply->out the answer. source: its source, unless it is stale. */
+/* Turns the result of a look-up in reply->out into the answer. source: its source, unless it is stale. */
 ssize_t answers_stored(struct answers *answers, const struct reply *reply, const struct cache_hit *hit,
                        enum query_source source);
 
-/* Both in one. 0: a miss. */
+/* Both together. 0: a miss. */
 ssize_t answers_cached(struct answers *answers, const struct reply *reply, const struct cache_key *key);
 
-/* The upstream's own message, for an answer that the cache did not take. */
+/* The upstream's own message, for an answer that was not cached. */
 ssize_t answers_upstream(struct answers *answers, const struct reply *reply, const struct bailiwick_answer *answer);
 
 #endif

@@ -1,15 +1,15 @@
-/* fairness.h - the places of the queries that wait for an upstream, and which client holds how many.
+/* fairness.h - the places of the queries that wait for an upstream, counted for each client.
  *
- * While there is room a client may hold every place. When there is none, a newcomer's query may push out another:
+ * While there is room, a client may hold every place. When there is none, a new query may displace another one:
  *
- *   - the oldest of the client that holds most, when the newcomer's client does not hold more than that one even
- *     afterwards. So clients that want more than there is end up with equal shares, and who asks little is served.
- *   - else the oldest of the newcomer's own client at the group of upstreams that most queries wait for, when fewer
- *     wait for the newcomer's group. So a group that never answers does not keep a client from the others.
+ *   - the oldest query of the client that holds most places, if the new query's client does not hold more than that
+ *     client even afterwards. So clients that want too much get equal shares, and clients that ask little are served.
+ *   - else the oldest query of its own client for the group that most of the client's queries wait for, if fewer wait
+ *     for the new query's group. So a group that never answers does not keep a client from the other groups.
  *
- * The oldest, because it had the longest time to be answered: what an upstream answers at all leaves in a fraction of
- * the time-out, and what grows old waits for nothing. It cannot happen that a client's queries push each other out
- * before any is answered, as it pushes out none of its own for the same group.
+ * The oldest query is displaced because it had the longest time to be answered: an upstream that answers at all does so
+ * in a fraction of the timeout. A client's queries cannot displace each other before any is answered, because a query
+ * never displaces one of its own client for the same group.
  *
  * Memory: fixed, for as many clients as there are places. Every call takes the same time, however many wait.
  * Shared: belongs to one thread. The kernel spreads a client's sockets over the threads, so shares agree by and large.
@@ -39,7 +39,7 @@ struct fairness {
     struct pool clients;
     struct fairness_client **buckets;
     size_t bucket_mask;
-    struct fairness_client **levels; /* clients by the number of places that they hold */
+    struct fairness_client **levels; /* clients, by the number of places that they hold */
     uint32_t most;                   /* the highest level that is not empty; 0: nobody holds a place */
     uint32_t held;                   /* places of all clients */
     uint32_t groups[CONFIG_UPSTREAMS];
@@ -54,11 +54,11 @@ void fairness_take(struct fairness *fairness, struct fairness_place *place, cons
                    size_t group);
 void fairness_release(struct fairness *fairness, struct fairness_place *place);
 
-/* No room is left: which place may this client have for a query to this group? NULL: none. */
+/* No room is left: the place that this client may take for a query to this group; NULL: none. */
 struct fairness_place *fairness_claim(const struct fairness *fairness, const struct endpoint *client, bool proven,
                                       size_t group);
 
-/* The place of all that should be given up first; NULL: none is held. */
+/* The place to give up first; NULL: none is held. */
 struct fairness_place *fairness_first_to_go(const struct fairness *fairness);
 
 #endif

@@ -1,10 +1,10 @@
-/* filter.h - the system calls that a resolver makes, and no others: seccomp(2).
+/* filter.h - allows a resolver only the system calls that it needs: seccomp(2).
  *
- * Allowed:  what answering takes; where arguments matter they are compared too (see the tables in filter.c): sockets
- *           of IPv4 and IPv6 alone, no executable memory, threads but no processes, signals to itself.
+ * Allowed:  the calls that answering needs, some with checked arguments (see the tables in filter.c): only sockets
+ *           of IPv4 and IPv6, no executable memory, threads but no processes, signals to itself.
  * Refused:  looking for files gives EACCES, as the C library does that by itself.
- * Else:     the kernel kills the whole process with SIGSYS and tells the audit log which call it was.
- * Threads:  the calling one, and those that it starts. For ever.
+ * Other:    the kernel kills the whole process with SIGSYS and writes the call to the audit log.
+ * Threads:  the calling one, and those that it starts. Permanent.
  */
 #ifndef NODEDOT_RESOLVER_FILTER_H
 #define NODEDOT_RESOLVER_FILTER_H

@@ -1,10 +1,10 @@
-/* landlock.h - takes a process out of the file system, and off the ports that it has no business with.
+/* landlock.h - takes away a process's access to files, and to ports that it does not need.
  *
  * Files:   none can be opened, made, removed, renamed or executed; what is open stays usable.
  * TCP:     connections only to the ports given, and nothing is bound (kernel 6.7). UDP is not covered.
  * Signals: only to itself, and no abstract Unix socket but its own (kernel 6.12).
- * Threads: the calling one, and those that it starts. For ever.
- * Needs:   no_new_privs. A kernel handles what it knows of this; see landlock(7).
+ * Threads: the calling one, and those that it starts. Permanent.
+ * Needs:   no_new_privs. A kernel enforces the parts that it supports; see landlock(7).
  */
 #ifndef NODEDOT_RESOLVER_LANDLOCK_H
 #define NODEDOT_RESOLVER_LANDLOCK_H
@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ports: count of them, in host order; one may come twice. Returns the version of Landlock that is at work now, 0 when
- * the kernel has none, or -errno. */
+/* ports: count of them, in host order; duplicates are allowed. Returns the active version of Landlock, 0 if the kernel
+ * has none, or -errno. */
 int landlock_enter(const uint16_t *ports, size_t count);
 
 #endif

@@ -1,14 +1,14 @@
-/* origin.h - where a zone's answers come from, as a number that the cache keeps with each of them.
+/* origin.h - a number for the source of a zone's answers; the cache stores it with each answer.
  *
- * An answer holds as long as the configuration would still take it from the same place. Its origin is a hash of the zone's
- * name, of the limits that the zone's answers live under, and of the group that is asked: addresses, transport, name,
- * `auth`, `pin-mode`, pins and the contents of the CA file, in any order. Change one of these, and what is in the cache of
- * that zone is a miss; answers of other zones stay.
+ * An answer is valid as long as the configuration would still get it from the same source. Its origin is a hash of the
+ * zone's name, of the limits that the zone's answers live under, and of the group that is asked: addresses, transport,
+ * name, `auth`, `pin-mode`, pins and the contents of the CA file, in any order. Change one of these, and what is in the
+ * cache of that zone is a miss; answers of other zones stay.
  *
- * Fallback: its answers have an origin of their own, which is good from now on when the fallback is proved (DoT). That of
- *           a plain fallback is good only while it serves: each time that it begins makes another one.
- * Size:     32 bits of a keyed hash. A false match needs two origins of one zone, before and after a reload, to agree: one
- *           chance in four thousand million a change, which nobody can aim at without the key of the cache.
+ * Fallback: its answers have an origin of their own, which is good from now on when the fallback is proved (DoT). That
+ *           of a plain fallback is good only while it serves: each time that it begins makes another one.
+ * Size:     32 bits of a keyed hash. A false match needs two origins of one zone, before and after a reload, to agree:
+ *           one chance in four thousand million a change, which nobody can aim at without the key of the cache.
  * Shared:   made once a generation; read-only from then on, by all threads.
  */
 #ifndef NODEDOT_RESOLVER_ORIGIN_H

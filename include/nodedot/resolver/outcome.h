@@ -1,4 +1,4 @@
-/* outcome.h - what the end of a flight leaves in the cache: its answer, or the memory of its failure.
+/* outcome.h - stores the result of a flight in the cache: its answer, or its failure.
  *
  * Shared: belongs to one thread.
  */
@@ -25,15 +25,16 @@ struct outcome {
 /* The key of a flight's question. It refers to the flight. */
 struct cache_key outcome_key(const struct outcome *outcome, const struct flight *flight);
 
-/* Leaves out what does not belong to the question, and stores the rest, or that the upstream failed. After a good answer
- * the key finds that answer alone, whatever becomes of its origin meanwhile. */
+/* Removes records that do not belong to the question, and stores the rest, or the failure. After a good answer the key
+ * finds only that answer, whatever happens to its origin meanwhile. */
 void outcome_take(struct outcome *outcome, const struct flight *flight, struct cache_key *key,
                   struct bailiwick_answer *answer);
 
-/* Remembers that the flight's question failed; in an answer that can still be served stale, that its refresh did. */
+/* Stores the failure of the flight's question; for an answer that can still be served stale, the failure of its
+ * refresh. */
 void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key);
 
-/* Did the upstream answer the question, be it with a denial? */
+/* Did the upstream answer the question, positively or negatively? */
 static inline bool outcome_is_good(const struct bailiwick_answer *answer)
 {
     return answer->info->rcode == RCODE_NOERROR || answer->info->rcode == RCODE_NXDOMAIN;

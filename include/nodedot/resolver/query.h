@@ -1,7 +1,7 @@
-/* query.h - receives queries: admission, parser, cache, local answers, zone; what cannot be answered at once waits.
+/* query.h - receives queries: admission, parser, cache, local answers, zone. A query without an answer at hand waits.
  *
- * One engine a thread. Listeners call query_receive(). Every query that was received is answered, or dropped and counted
- * by cause; how many may wait for an upstream is in waiting.h.
+ * One engine per thread. Listeners call query_receive(). Every query is answered, or dropped and counted by cause;
+ * waiting.h limits how many may wait for an upstream.
  */
 #ifndef NODEDOT_RESOLVER_QUERY_H
 #define NODEDOT_RESOLVER_QUERY_H
@@ -32,7 +32,7 @@ struct query_engine {
     struct engine forward;
 };
 
-/* Everything that the threads of a generation fairness. */
+/* Everything that the threads of a generation share. */
 struct query_setup {
     const struct config *config;
     const struct zone_table *zones;
@@ -41,19 +41,19 @@ struct query_setup {
     const struct hash_key *cookie_key; /* of server cookies */
     _Atomic uint32_t *in_flight;
     void *cache;
-    struct query_tap *tap; /* into the query log; NULL: it is off */
+    struct query_tap *tap; /* to the query log; NULL: it is off */
     struct busiest_sketch *busiest;
     struct engine_setup forward; /* events and owner are filled in here */
 };
 
-/* Takes all memory. False, and why in error (TLS_ERROR octets). */
+/* Takes all memory. False: error (TLS_ERROR octets) has the reason. */
 bool query_engine_init(struct query_engine *engine, const struct query_setup *setup, char *error);
 void query_engine_close(struct query_engine *engine);
 
 /* From now on clients are told to close their connections, and nothing is refreshed. */
 void query_engine_drain(struct query_engine *engine);
 
-/* Does no client wait for an upstream? */
+/* Is no client waiting for an upstream? */
 bool query_engine_is_idle(const struct query_engine *engine);
 
 /* A client_query (client.h); owner is the engine. */

@@ -1,4 +1,4 @@
-/* resolver.h - one generation: what runs in a forked process that answers queries.
+/* resolver.h - one generation: the main function of a forked process that answers queries.
  *
  * Life: the supervisor forks and calls resolver_run(), which drops privileges, parses trust anchors, starts the
  *       control thread and the workers, and serves until it is told to drain (start.h). It returns the process's exit

@@ -1,10 +1,10 @@
-/* sandbox.h - gives up what a resolver does not need once its files are read.
+/* sandbox.h - gives up all privileges that a resolver does not need after it has read its files.
  *
  * Always:    its own user and group with no other (when started by root), no capability, no_new_privs, no core dump;
  *            nobody but root can trace it or read its memory, which holds keys.
  * As far as  the kernel has it: Landlock (landlock.h), then a filter for system calls (filter.h).
  * Left out:  both of these in a build with NODEDOT_SANITIZED: sanitizers read files, start a symbolizer and make calls
- *            of their own, above all when they have something to say.
+ *            of their own, especially when they report an error.
  */
 #ifndef NODEDOT_RESOLVER_SANDBOX_H
 #define NODEDOT_RESOLVER_SANDBOX_H
@@ -13,11 +13,11 @@
 
 #include <stdbool.h>
 
-/* Takes as many file descriptors as the hard limit allows (each plain query in flight has a socket). */
+/* Raises the limit of file descriptors to the hard limit (each plain query in flight has a socket). */
 void sandbox_raise_limits(void);
 
-/* Before threads are started, after everything was opened: gives up all of the above, for ever. What the kernel does not
- * have is logged, and the resolver goes on. False: logged; it must not go on. */
+/* Called before threads are started, after everything was opened: gives up all of the above, permanently. Features that
+ * the kernel lacks are logged, and the resolver continues. False: logged; it must not continue. */
 bool sandbox_enter(const struct config *config);
 
 #endif

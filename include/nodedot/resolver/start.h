@@ -1,7 +1,7 @@
-/* start.h - what a generation is started with, and what it and the supervisor say to each other.
+/* start.h - the parameters of a generation, and its messages to and from the supervisor.
  *
- * Channel: a SOCK_SEQPACKET pair; every message is one octet, see the enums below. End of file from the supervisor means
- *          that it died: the resolver drains and ends, so that nothing is left behind.
+ * Channel: a SOCK_SEQPACKET pair; every message is one octet, see the enums below. End of file from the supervisor
+ *          means that it died: the resolver drains and exits.
  */
 #ifndef NODEDOT_RESOLVER_START_H
 #define NODEDOT_RESOLVER_START_H
@@ -15,7 +15,7 @@
 
 /* Resolver to supervisor. */
 enum resolver_report {
-    RESOLVER_SERVING = 'S',  /* its listeners run, or will at once when told to take over: everything is loaded */
+    RESOLVER_SERVING = 'S',  /* everything is loaded; its listeners run, or will as soon as it is told to take over */
     RESOLVER_READY = 'R',    /* at least one address of every zone's upstream is usable */
     RESOLVER_NOT_READY = 'N' /* not any more */
 };
@@ -24,8 +24,8 @@ enum resolver_report {
 enum resolver_order {
     RESOLVER_TAKE_OVER = 'T', /* start to read from the sockets */
     RESOLVER_DRAIN =
-        'D', /* a successor serves: stop reading new queries and connections, let open connections finish, end */
-    RESOLVER_STOP = 'X' /* the program ends: answer what is in flight, RESOLVER_STOP_MS at most, end */
+        'D', /* a successor serves: stop reading new queries and connections, let open connections finish, exit */
+    RESOLVER_STOP = 'X' /* shutdown: answer the queries in flight, for at most RESOLVER_STOP_MS, and exit */
 };
 
 #define RESOLVER_STOP_MS  2000 /* DESIGN: SIGTERM answers what is in flight, 2 s at most */
@@ -57,8 +57,8 @@ struct resolver_start {
     struct status_page *status; /* mapped, shared */
     void *cache;                /* formatted mapping, shared */
     struct hash_key cookie_key; /* of server cookies; the same for all generations of a supervisor */
-    bool clear_cache;           /* the generation before crashed */
-    bool take_over;             /* serve at once: nobody else does */
+    bool clear_cache;           /* the previous generation crashed */
+    bool take_over;             /* serve at once: no other generation serves */
 };
 
 #endif

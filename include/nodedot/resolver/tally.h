@@ -1,4 +1,4 @@
-/* tally.h - which counter belongs to an RCODE and to a QTYPE.
+/* tally.h - the counters of RCODEs and QTYPEs.
  *
  * Tables, no decisions: codes and types without a counter of their own count as "other".
  */
@@ -9,10 +9,10 @@
 
 #include <stdint.h>
 
-/* An answer with this RCODE (all twelve bits) leaves. Only the block's own thread may call these. */
+/* Counts an answer with this RCODE (all twelve bits). Only the block's own thread may call these. */
 void tally_rcode(struct metrics *metrics, unsigned rcode);
 
-/* A query for this type came. */
+/* Counts a query for this type. */
 void tally_type(struct metrics *metrics, uint16_t qtype);
 
 #endif

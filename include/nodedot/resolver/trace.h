@@ -1,7 +1,7 @@
-/* trace.h - what the query log is to know of a query, gathered while it is answered.
+/* trace.h - collects the query log's data about a query while it is answered.
  *
- * One trace a thread. It is begun with each query, told by whoever makes an answer where that comes from, and put into the
- * log when the answer is there. While the log is off a query costs it one comparison and a store.
+ * One trace per thread. It begins with each query; the code that makes an answer notes its source; the trace is logged
+ * when the answer is complete. While the log is off, a query costs one comparison and a store.
  */
 #ifndef NODEDOT_RESOLVER_TRACE_H
 #define NODEDOT_RESOLVER_TRACE_H
@@ -13,8 +13,8 @@
 
 struct trace {
     struct query_tap *tap;        /* NULL: the log is off */
-    uint64_t received_us;         /* clock_us() of the query in hand; 0: it is not to be logged */
-    enum query_source source;     /* of the last answer that was made, or why there is none */
+    uint64_t received_us;         /* clock_us() of the current query; 0: it is not logged */
+    enum query_source source;     /* source of the last answer, or the reason why there is none */
     uint16_t rcode_high;          /* upper eight bits of its RCODE, as far as the client takes them */
     const struct address *server; /* that sent it, for QUERY_FROM_UPSTREAM */
 };

@@ -1,7 +1,8 @@
-/* waiting.h - the queries that wait for an upstream: who waits for which flight, who gives way, who is told.
+/* waiting.h - the queries that wait for an upstream: which flight each waits for, which is displaced, and their
+ * answers.
  *
  * Limit: `in-flight` holds for all threads together, and clients share it (fairness.h). A query that is displaced is
- *        answered as one past the limit, before the loop sleeps; a flight that nobody waits for any more is given up.
+ *        answered as one past the limit, before the loop sleeps; a flight without waiting queries is given up.
  *        A thread that holds less than its equal part may pass the limit for a moment; one that holds more gives places
  *        up at its next turn.
  * Memory: taken at start, for as many queries as `in-flight` and one turn's displaced ones.
@@ -41,12 +42,12 @@ extern const struct flight_events waiting_events;
 bool waiting_init(struct waiting *waiting);
 void waiting_reset(struct waiting *waiting);
 
-/* Joins an equal question that is in flight, or asks it of the zone's upstream. Returns CLIENT_LATER, or the size of the
- * answer that tells why it could not: a stale one, or an error. */
+/* Joins an identical question in flight, or asks the zone's upstream. Returns CLIENT_LATER, or the size of an immediate
+ * answer: a stale one, or an error. */
 ssize_t waiting_ask(struct waiting *waiting, const struct reply *reply, const struct cache_key *key,
                     const struct zone_config *zone);
 
-/* Brings the thread below the limit, and answers the displaced queries. Call before the loop sleeps. */
+/* Brings the thread below the limit, and answers displaced queries. Call before the loop sleeps. */
 void waiting_flush(struct waiting *waiting);
 
 #endif

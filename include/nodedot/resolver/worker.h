@@ -30,7 +30,7 @@ struct worker {
     ev_async wake;
     ev_timer drain;
     uint64_t drain_until_ms;
-    _Atomic int order;     /* enum resolver_order that is not obeyed yet, or 0 */
+    _Atomic int order;     /* enum resolver_order that was not executed yet, or 0 */
     _Atomic bool recheck;  /* an identity changed */
     _Atomic bool relayed;  /* another thread asks, or has answered */
     _Atomic bool finished; /* the loop has ended */
@@ -43,11 +43,11 @@ struct worker_setup {
     const struct resolver_start *start;
     struct query_setup query; /* forward.loop and forward.metrics are filled in here */
     struct quota *quota;
-    void (*on_finished)(void *context); /* called by the worker's thread as its last act */
+    void (*on_finished)(void *context); /* called by the worker's thread as its last action */
     void *context;
 };
 
-/* False, and why in error (TLS_ERROR octets). */
+/* False: error (TLS_ERROR octets) has the reason. */
 bool worker_init(struct worker *worker, const struct worker_setup *setup, char *error);
 
 /* Starts the thread. False: no thread. */
