@@ -214,9 +214,8 @@ void address_rewatch(struct address *address)
         address_watch(address);
 }
 
-void address_credit(struct exchange *exchange)
+void address_credit(struct address *address)
 {
-    struct address *address = exchange->address;
     uint64_t now_us = clock_us();
 
     if (health_answered(&address->health, now_us)) {
@@ -239,7 +238,7 @@ void address_answered(struct exchange *exchange)
     atomic_fetch_add_explicit(&status->answers, 1, memory_order_relaxed);
     histogram_add_shared(&status->duration, took_us);
     if (exchange->state != EXCHANGE_RELAYED) /* which shows nothing of this thread's own connections */
-        address_credit(exchange);
+        address_credit(exchange->address);
 }
 
 void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent)
@@ -277,7 +276,7 @@ void address_outrun(const struct exchange *exchange, uint64_t took_us)
     /* Its own answer will never be seen, but it was not quicker than this: else what is slow would look quick. */
     if (waited_us > address->latency.smoothed_us)
         latency_add(&address->latency, waited_us);
-    if (health_outrun(&address->health, exchange->sent_us, now_us, took_us))
+    if (health_outrun(&address->health, exchange->sent_us, now_us, took_us, latency_usual_us(&address->latency)))
         address_stalled(address);
 }
 
@@ -607,7 +606,13 @@ static void on_closed(struct stream *stream, bool was_ready, const char *reason)
     }
 }
 
-static const struct stream_events stream_events = {.ready = on_ready, .has_room = serve_waiting, .closed = on_closed};
+static void on_late(struct stream *stream)
+{
+    address_credit(address_of(stream));
+}
+
+static const struct stream_events stream_events = {
+    .ready = on_ready, .has_room = serve_waiting, .late = on_late, .closed = on_closed};
 
 /* The probe is out for HEALTH_PROBE_MS without an answer. */
 static void probe_failed(struct address *address)

@@ -62,7 +62,7 @@ static void relay_sent(struct exchange *exchange)
 
 static void relay_received(struct exchange *exchange, const uint8_t *message, size_t size)
 {
-    address_credit(exchange);
+    address_credit(exchange->address);
     address_forget(exchange);
     relay_answer(exchange->owner, message, size);
 }

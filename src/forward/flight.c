@@ -127,9 +127,10 @@ static const struct exchange *unanswered_at(const struct flight *flight, const s
 
 /* How the question is put to the address. One that is silent, and was never seen to answer a query with EDNS, may be silent
  * because of it. Returns whether the form is plainer than the last. */
-static bool make_form(const struct flight *flight, const struct address *address, struct exchange_form *form)
+static bool make_form(const struct flight *flight, const struct address *address, bool hedge,
+                      struct exchange_form *form)
 {
-    const struct exchange *silent = unanswered_at(flight, address);
+    const struct exchange *silent = hedge ? NULL : unanswered_at(flight, address); /* it is late, not silent */
 
     *form = (struct exchange_form){.question = &flight->key.question,
                                    .dnssec_ok = flight->key.dnssec_ok,
@@ -170,11 +171,12 @@ static bool ask_at(struct flight *flight, struct address *address, bool hedge)
     if (exchange == NULL)
         return false;
     exchange->hedge = hedge;
-    exchange->plainer = make_form(flight, address, &exchange->form);
+    exchange->is_try = !hedge || is_at(flight, address);
+    exchange->plainer = make_form(flight, address, hedge, &exchange->form);
     if (ask_with(flight, exchange, address))
         return true;
     int error = errno;
-    if (!hedge)
+    if (exchange->is_try)
         flight->tries++;
     if (socket_error_is_local(error))
         note_lacking(flight, address, error);
@@ -204,9 +206,8 @@ static void ask_first(struct flight *flight)
     if (!ask(flight)) /* when the network refused, the timer asks again */
         return;
     group->turn = (size_t)(first->address - group->addresses) + 1;
-    if (group->address_count < 2)
-        return;
-    flight->hedge_wait_ms = hedge_after_ms(latency_usual_us(&first->address->latency));
+    flight->hedge_wait_ms =
+        group->address_count < 2 ? hedge_same_after_ms(group_usual_us(group)) : hedge_after_ms(group_usual_us(group));
     flight->hedge_ms = group->peers.asked_ms + flight->hedge_wait_ms;
 }
 
@@ -261,14 +262,23 @@ static void ask_again(struct flight *flight)
         metric_inc(metrics, upstream_retries_total);
 }
 
-/* Asks a second address, if one works and the budget has it. */
+/* May the address that has the question be asked again, although it works? A datagram may have been lost. */
+static bool may_ask_same(const struct flight *flight, const struct address *address)
+{
+    uint64_t waited_ms = (clock_us() - flight->started_us) / 1000;
+
+    return flight->tries < FLIGHT_TRIES && !address->health.streams && !flight->over_tcp &&
+           waited_ms >= hedge_same_after_ms(group_usual_us(flight->group));
+}
+
+/* Asks a second address that works, or sends another datagram, if the budget has it. */
 static bool try_hedge(struct flight *flight)
 {
     struct group *group = flight->group;
     struct address *address = choose(flight);
 
-    if (address == NULL || !address_is_good(address) || is_at(flight, address) || flight->asks >= FLIGHT_ASKS ||
-        !hedge_spend(&group->hedges) || !ask_at(flight, address, true))
+    if (address == NULL || !address_is_good(address) || (is_at(flight, address) && !may_ask_same(flight, address)) ||
+        flight->asks >= FLIGHT_ASKS || !hedge_spend(&group->hedges) || !ask_at(flight, address, true))
         return false;
     metric_inc(metrics_of(flight), hedges_total);
     atomic_fetch_add_explicit(&address->peer.reachability.status->hedges, 1, memory_order_relaxed);
@@ -381,7 +391,7 @@ static void on_sent(struct exchange *exchange)
     struct flight *flight = exchange->owner;
 
     flight->asks++;
-    if (!exchange->hedge)
+    if (exchange->is_try)
         flight->tries++;
 }
 
@@ -405,7 +415,7 @@ static void ask_same(struct flight *flight, struct exchange *exchange, const str
     struct address *address = exchange->address;
 
     address_forget(exchange);
-    if (!exchange->hedge)
+    if (exchange->is_try)
         flight->tries--;
     exchange->form = *form;
     exchange->plainer = plainer;
@@ -419,7 +429,7 @@ static void ask_over_tcp(struct flight *flight, struct exchange *exchange)
 
     flight->over_tcp = true;
     address_forget(exchange); /* it is no silent one */
-    make_form(flight, exchange->address, &form);
+    make_form(flight, exchange->address, false, &form);
     ask_same(flight, exchange, &form, false);
 }
 

@@ -62,6 +62,20 @@ bool group_is_refused(const struct group *group)
     return mismatch;
 }
 
+uint32_t group_usual_us(const struct group *group)
+{
+    uint32_t usual = UINT32_MAX;
+
+    for (size_t i = 0; i < group->address_count; i++) {
+        const struct address *address = &group->addresses[i];
+        uint32_t us = latency_usual_us(&address->latency);
+
+        if (address_is_good(address) && us < usual)
+            usual = us;
+    }
+    return usual != UINT32_MAX ? usual : LATENCY_UNKNOWN_US;
+}
+
 struct group *group_in_use(struct group *group)
 {
     if (group->fallback != NULL && atomic_load_explicit(&group->status->fallback, memory_order_acquire))

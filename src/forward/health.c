@@ -94,9 +94,13 @@ bool health_probe_is_due(const struct health *health, const struct health_need *
     return after_ms != PROBE_ASIDE_MS || now_us / 1000 - need->group_asked_ms < PROBE_ASIDE_MS;
 }
 
-bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us)
+bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us, uint32_t usual_us)
 {
     if (health->answered_us >= sent_us || health->failures > 0 || !hedge_outran(now_us - sent_us, took_us))
         return false;
-    return ++health->outrun >= HEDGE_OUTRUN;
+    if (!health->streams && now_us - sent_us <= usual_us)
+        return false;
+    if (health->outrun++ == 0)
+        health->outrun_since_us = sent_us;
+    return health->outrun >= HEDGE_OUTRUN && now_us - health->outrun_since_us > usual_us;
 }

@@ -16,6 +16,8 @@ void pipeline_open(struct pipeline *pipeline)
     pipeline->in_used = 0;
     pipeline->out_used = 0;
     pipeline->open = true;
+    for (unsigned i = 0; i < PIPELINE_SLOTS; i++)
+        pipeline->forgotten[i] = (uint16_t)(i + 1);
 }
 
 static void take_slot(struct pipeline *pipeline, struct exchange *exchange)
@@ -45,6 +47,7 @@ void pipeline_add(struct pipeline *pipeline, struct exchange *exchange)
 void pipeline_forget(struct pipeline *pipeline, struct exchange *exchange)
 {
     pipeline->slots[exchange->id % PIPELINE_SLOTS] = NULL;
+    pipeline->forgotten[exchange->id % PIPELINE_SLOTS] = exchange->id;
     pipeline->outstanding--;
     exchange->stream = NULL;
     exchange->state = EXCHANGE_FREE;
@@ -63,6 +66,19 @@ struct exchange *pipeline_take_any(struct pipeline *pipeline)
     return NULL;
 }
 
+/* A message whose ID is no query's: that of one that was forgotten, once? */
+static void count_stray(struct pipeline *pipeline, uint16_t id, struct metrics *metrics)
+{
+    if (pipeline->forgotten[id % PIPELINE_SLOTS] != id) {
+        metric_inc(metrics, upstream_mismatched_total);
+        return;
+    }
+    pipeline->forgotten[id % PIPELINE_SLOTS] = (uint16_t)(id + 1);
+    pipeline->late++;
+    pipeline->unmatched = 0;
+    metric_inc(metrics, upstream_late_total);
+}
+
 /* Hands one message to the query that it answers. False: too many in a row answered none. */
 static bool take_message(struct pipeline *pipeline, uint8_t *message, size_t size, struct metrics *metrics)
 {
@@ -75,13 +91,14 @@ static bool take_message(struct pipeline *pipeline, uint8_t *message, size_t siz
     uint16_t id = wire_get_u16(message);
     struct exchange *exchange = pipeline->slots[id % PIPELINE_SLOTS];
     if (exchange == NULL || exchange->id != id) {
-        metric_inc(metrics, upstream_mismatched_total);
+        count_stray(pipeline, id, metrics);
         return true;
     }
     /* Only an answer shows that the upstream is well: octets alone may be the inside of a frame that never ends. */
     if (exchange_receive(exchange, message, size)) {
         pipeline->answers++;
         pipeline->unmatched = 0;
+        pipeline->forgotten[id % PIPELINE_SLOTS] = (uint16_t)(id + 1); /* a second answer would be a stranger's */
     }
     return true;
 }

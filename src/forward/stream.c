@@ -221,7 +221,7 @@ static void finish_connect(struct stream *stream)
 static bool take_messages(struct stream *stream)
 {
     struct pipeline *pipeline = &stream->pipeline;
-    uint64_t answers = pipeline->answers;
+    uint64_t answers = pipeline->answers, late = pipeline->late;
     enum pipeline_result result = pipeline_receive(pipeline, exchanges_of(stream)->metrics);
 
     if (result == PIPELINE_CLOSED)
@@ -230,7 +230,9 @@ static bool take_messages(struct stream *stream)
         stream_close(stream, "too many messages that answer nothing");
         return false;
     }
-    if (pipeline->answers != answers) {
+    if (pipeline->late != late)
+        stream->peer->events->late(stream);
+    if (pipeline->answers != answers || pipeline->late != late) {
         stream->suspect = false;
         stream->answered_us = clock_us();
         stream->used_ms = stream->answered_us / 1000;

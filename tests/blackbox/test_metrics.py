@@ -582,7 +582,7 @@ OF_WAITING = {
 }
 OF_THE_CACHE = {"nodedot_cache_stale_total", "nodedot_cache_evictions_total"}
 OF_MESSAGES = {
-    *(f'nodedot_upstream_messages_dropped_total{{cause="{c}"}}' for c in ("mismatched", "malformed")),
+    *(f'nodedot_upstream_messages_dropped_total{{cause="{c}"}}' for c in ("mismatched", "malformed", "late")),
     "nodedot_upstream_records_dropped_total",
     "nodedot_upstream_timeouts_total",
     "nodedot_upstream_retries_total",

@@ -14,7 +14,9 @@ health: traffic, and probes when idle      test_a_plain_upstream_that_comes_back
 ... nothing waits for a group without proof test_a_group_that_nobody_can_prove_fails_at_once
 the last address is never given up         test_after_a_black_hole_service_is_back_within_five_seconds (f:)
 hedging at the 95th percentile             test_a_late_answer_is_asked_of_a_second_address, test_a_late_datagram_is_hedged_too
-... only where there is a second           test_one_address_alone_is_never_hedged
+... after what is usual in the group       test_an_address_that_is_slow_is_hedged_after_the_time_of_the_other
+... alone: another datagram                test_a_lost_datagram_of_the_only_address_is_asked_again
+... but no second time on a connection     test_one_address_alone_is_never_hedged_on_a_connection
 ... the budget is 5 %                      test_hedges_stay_within_their_budget
 ... counted where it happens               test_what_happens_at_an_address_is_counted_there
 ... the first valid answer wins            test_a_failure_does_not_win_over_an_answer_that_is_on_its_way
@@ -218,7 +220,44 @@ def test_a_late_datagram_is_hedged_too(start, pair):
     assert program.counter("hedges_won_total") >= 1
 
 
-def test_one_address_alone_is_never_hedged(nodedot):
+def test_an_address_that_is_slow_is_hedged_after_the_time_of_the_other(start, pair):
+    """What is usual there would be no reason to ask anybody else."""
+    pair[0].default = behaviours.delay(0.4)
+    program = start(*pair, up={"policy": "ordered"})
+    names = [f"slow{i}.test" for i in range(8)]  # fewer than the hedges saved up
+    for name in names:
+        assert right(program.ask(name), name)
+    assert all(len(pair[1].asked(name)) == 1 for name in names)
+    assert program.counter("hedges_won_total") >= len(names) - 1
+
+
+def test_a_late_answer_is_counted_as_late_and_to_its_credit(start, pair):
+    """The first address answers each question after the second one did: it is slow, it does not hang."""
+    pair[0].default = behaviours.delay(0.3)  # longer than what is taken for usual while nothing is known
+    program = start(*pair, up={"policy": "ordered"})
+    for i in range(8):
+        assert right(program.ask(f"slow{i}.test"), f"slow{i}.test")
+    wait_until(lambda: program.counter("upstream_late_total") >= 4, 5, "late answers")
+    assert program.counter("upstream_mismatched_total") == 0
+    assert "others answer, it does not" not in program.log()
+    assert len(pair[0].asked("slow7.test")) == 1
+
+
+def test_a_lost_datagram_of_the_only_address_is_asked_again(start, upstream):
+    """From another port with another ID, long before the second try after a second."""
+    program = start(upstream, auth="plain")
+    warm_up(program)
+    turns = itertools.cycle([behaviours.drop(), behaviours.proper()])
+    upstream.behave("lost.test", lambda q: next(turns)(q))
+    assert right(program.ask("lost.test"), "lost.test")
+    first, second = upstream.asked("lost.test")
+    assert first.peer != second.peer and first.id != second.id
+    counters = program.counters()
+    assert counters["hedges_won_total"] == 1 and counters["upstream_retries_total"] == 0
+    assert counters["upstream_mismatched_total"] == 0
+
+
+def test_one_address_alone_is_never_hedged_on_a_connection(nodedot):
     warm_up(nodedot)
     nodedot.upstream.behave("late.test", behaviours.delay(0.6))
     assert right(nodedot.ask("late.test"), "late.test")

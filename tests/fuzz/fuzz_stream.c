@@ -51,7 +51,8 @@ static void on_room(struct stream *s)
     (void)s;
 }
 
-static const struct stream_events stream_events = {.ready = on_ready, .has_room = on_room, .closed = on_closed};
+static const struct stream_events stream_events = {
+    .ready = on_ready, .has_room = on_room, .late = on_room, .closed = on_closed};
 
 /* Passes over the messages that are for nobody. The size of the one that is next; SIZE_MAX: there is none. */
 static size_t next_message(void)

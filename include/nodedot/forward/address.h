@@ -123,7 +123,7 @@ void address_failed(struct address *address, enum address_failure failure, const
 void address_answered(struct exchange *exchange);
 
 /* The same, as far as it shows that the address works; it is counted elsewhere. */
-void address_credit(struct exchange *exchange);
+void address_credit(struct address *address);
 
 /* What the answer to the exchange says of the server and EDNS. silent: see dialect_answered(). */
 void address_note_edns(const struct exchange *exchange, enum exchange_verdict verdict, bool silent);

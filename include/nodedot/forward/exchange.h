@@ -115,6 +115,7 @@ struct exchange {
     uint16_t id;
     enum exchange_state state;
     bool hedge;   /* asked because another one is late */
+    bool is_try;  /* it counts towards the tries of its question */
     bool plainer; /* asked in a plainer form, because the server disliked another or was silent to it */
     bool late;    /* counted as unanswered */
     bool excused; /* EXCHANGE_LOST: its connection had answered other queries, so this one was not refused */

@@ -64,6 +64,9 @@ struct group_question {
  * and that the policy prefers. NULL: every address has the wrong identity. */
 struct address *group_choose(struct group *group, const struct group_question *question);
 
+/* The time within which 95 of 100 answers come from the quickest of its addresses that work, in microseconds. */
+uint32_t group_usual_us(const struct group *group);
+
 /* The group that is asked now: itself, or the fallback that serves. */
 struct group *group_in_use(struct group *group);
 

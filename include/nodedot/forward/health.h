@@ -17,13 +17,14 @@
 #define HEALTH_PROBE_MS 1000
 
 struct health {
-    bool streams;         /* it is asked over connections, not by datagrams */
-    unsigned failures;    /* in a row; 0: it works as far as we know */
-    unsigned outrun;      /* questions that others answered while this one answered nothing (hedge.h) */
-    uint64_t failed_ms;   /* when the first of the failures happened */
-    uint64_t tried_ms;    /* when the last connection or probe was begun */
-    uint64_t asked_ms;    /* last query, a probe of ours included */
-    uint64_t answered_us; /* last valid answer */
+    bool streams;             /* it is asked over connections, not by datagrams */
+    unsigned failures;        /* in a row; 0: it works as far as we know */
+    unsigned outrun;          /* questions that others answered while this one answered nothing (hedge.h) */
+    uint64_t outrun_since_us; /* when the first of these was sent */
+    uint64_t failed_ms;       /* when the first of the failures happened */
+    uint64_t tried_ms;        /* when the last connection or probe was begun */
+    uint64_t asked_ms;        /* last query, a probe of ours included */
+    uint64_t answered_us;     /* last valid answer */
 };
 
 /* What the group around an address says of the need to probe it. */
@@ -62,7 +63,9 @@ uint32_t health_probe_after_ms(const struct health_need *need);
 bool health_probe_is_due(const struct health *health, const struct health_need *need, uint64_t now_us);
 
 /* Another address answered within took_us what was sent here at sent_us and is unanswered. True: enough of these, with
- * no answer in between, show that the address is stalled. */
-bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us);
+ * no answer in between for longer than is usual here (usual_us), show that the address is stalled. On a connection that is
+ * the time since the first of them, since answers that come late are seen there; a datagram must have waited so long
+ * itself. */
+bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us, uint32_t usual_us);
 
 #endif

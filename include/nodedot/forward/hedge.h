@@ -1,5 +1,8 @@
 /* hedge.h - when a question is asked of a second address as well, and what it says of the first one.
  *
+ * Time:   what is usual in the group, at its quickest address: an address that is slow is not waited for as long as it
+ *         usually takes. Where there is no second address, a datagram may have been lost, so another one is sent to the
+ *         same address after twice that time.
  * Budget: each question earns a twentieth of a hedge, so hedges are 5 % of the questions at most; a group that was quiet
  *         has HEDGE_BURST saved up. An upstream that is slow as a whole is not asked twice for everything.
  * Stall:  an address that answers nothing at all while HEDGE_OUTRUN questions that it has are answered elsewhere, much
@@ -14,6 +17,9 @@
 
 /* No question is late before this: a thread that was not scheduled for a moment is no reason to ask twice. */
 #define HEDGE_MIN_MS 10
+/* No question that is out in a datagram is asked of the same address again before this: another datagram finds the same
+ * server as slow as the first one did, or, behind a Service address, perhaps another server. */
+#define HEDGE_SAME_MIN_MS 100
 /* Questions that earn one hedge. */
 #define HEDGE_QUESTIONS 20
 /* Hedges that can be saved up: enough to find one address of a group hung, three times over. */
@@ -34,8 +40,11 @@ void hedge_earn(struct hedge_budget *budget);
 /* Takes what one hedge costs. False: it is not there. */
 bool hedge_spend(struct hedge_budget *budget);
 
-/* How long a question waits at an address with this 95th percentile before it is late. */
+/* How long a question waits in a group with this 95th percentile before it is late. */
 uint32_t hedge_after_ms(uint32_t usual_us);
+
+/* The same before the address that has it is asked again, in another datagram. */
+uint32_t hedge_same_after_ms(uint32_t usual_us);
 
 /* A question waited for waited_us at one address, and was answered by another within took_us: was the first outrun, or
  * is the name slow? */

@@ -28,6 +28,7 @@ struct pipeline {
     unsigned outstanding; /* queries without an answer */
     unsigned unmatched;   /* messages since the last answer that matched no query */
     uint64_t answers;
+    uint64_t late; /* messages with the ID of a query that was forgotten */
     uint16_t next_slot;
     uint16_t turn;
     bool open; /* false: the connection is closed or closing */
@@ -36,6 +37,8 @@ struct pipeline {
     uint8_t out[PIPELINE_OUT];
     uint8_t in[PIPELINE_IN];
     struct exchange *slots[PIPELINE_SLOTS];
+    uint16_t
+        forgotten[PIPELINE_SLOTS]; /* ID of the last query of each slot that was forgotten; of another slot: none */
 };
 
 /* Begins anew on a fresh connection; IDs go on where they were. No query may be out. */
@@ -57,7 +60,7 @@ static inline bool pipeline_has_room(const struct pipeline *pipeline)
  * set. */
 void pipeline_add(struct pipeline *pipeline, struct exchange *exchange);
 
-/* Frees the exchange's slot; an answer to it will be dropped. */
+/* Frees the exchange's slot; an answer to it will be dropped, and counted as late. */
 void pipeline_forget(struct pipeline *pipeline, struct exchange *exchange);
 
 /* Takes out any query that is still out, or NULL; its slot is free then. For the end of a connection. */
@@ -69,7 +72,8 @@ enum pipeline_result {
     PIPELINE_NONSENSE /* too many messages in a row that answer no query */
 };
 
-/* Hands on all whole messages in in, and moves the rest to its front. answers grows by one for each answer. */
+/* Hands on all whole messages in in, and moves the rest to its front. answers grows by one for each answer,
+ * late by one for each that comes when its query was answered elsewhere, or given up: it shows that the server works. */
 enum pipeline_result pipeline_receive(struct pipeline *pipeline, struct metrics *metrics);
 
 #endif

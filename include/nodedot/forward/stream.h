@@ -35,6 +35,8 @@ struct stream_events {
     void (*ready)(struct stream *stream);
     /* It has room for what waits. */
     void (*has_room)(struct stream *stream);
+    /* An answer came to a query that was forgotten: the server works. */
+    void (*late)(struct stream *stream);
     /* It is closed, or was never opened. Queries that were out are still in its pipeline; the owner takes them. */
     void (*closed)(struct stream *stream, bool was_ready, const char *reason);
 };

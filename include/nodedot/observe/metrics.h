@@ -96,9 +96,11 @@
     M(hedges_won_total, COUNTER, "hedges_won_total", "", "Hedges whose second address answered first")               \
     M(fallback_queries_total, COUNTER, "fallback_queries_total", "", "Questions sent to a fallback")                 \
     M(upstream_mismatched_total, COUNTER, "upstream_messages_dropped_total", "cause=\"mismatched\"",                 \
-      "Messages from upstreams dropped: they matched no query, or were malformed")                                   \
+      "Messages from upstreams dropped: they matched no query, were malformed, or came late")                        \
     M(upstream_broken_total, COUNTER, "upstream_messages_dropped_total", "cause=\"malformed\"",                      \
-      "Messages from upstreams dropped: they matched no query, or were malformed")                                   \
+      "Messages from upstreams dropped: they matched no query, were malformed, or came late")                        \
+    M(upstream_late_total, COUNTER, "upstream_messages_dropped_total", "cause=\"late\"",                             \
+      "Messages from upstreams dropped: they matched no query, were malformed, or came late")                        \
     M(upstream_octets_behind_total, COUNTER, "upstream_octets_behind_total", "",                                     \
       "Answers of upstreams with extra octets after the message, which were ignored")                                \
     M(upstream_plainer_total, COUNTER, "upstream_plainer_total", "",                                                 \
