@@ -12,20 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A connection that closes is opened again without waiting for a query when there was one in this time. */
+/* A closed connection is opened again without waiting for a query if there was one within this time. */
 #define KEEP_WARM_MS 60000
-/* After a shortage of our own a connection that is wanted is tried again this often; a query does so at once. */
+/* After a local shortage, a connection is tried again this often; a query does so at once. */
 #define LACKING_RETRY_MS 500
-/* A shortage is logged this often, whichever address it was for. */
+/* Minimum interval between log lines about shortages, for all addresses. */
 #define LACKING_LOG_MS 10000
-/* Queries out on the least loaded connection before another is opened: about what fits one TLS record. */
+/* Queries in flight on the least loaded connection before another one is opened: about as many as fit into one TLS
+ * record. */
 #define STREAM_BUSY 128
 /* Where an upstream allows fewer connections than there are threads, the threads without one try again this often, a
  * quarter of it jitter: the connections of the others may have ended for good. */
 #define CAPPED_RETRY_MS 30000
-/* Failures to connect in a row, while other threads are connected, after which it is taken for such a limit. */
+/* Consecutive failures to connect, while other threads are connected, that indicate such a limit. */
 #define CAPPED_FAILURES 3
-/* A connection that is being made for longer is not waited for where another thread has one: a few round trips across an
+/* A connection that takes longer to be made is not waited for if another thread has one: a few round trips across an
  * ocean. */
 #define RELAY_AFTER_MS 250
 
@@ -119,8 +120,8 @@ static void set_timer(struct address *address, uint32_t ms)
     ev_timer_start(loop, &address->timer);
 }
 
-/* Does what this thread failed at say something of the address? An upstream may give a thread no connection because others
- * have as many as it allows a client; those are asked to see whether theirs still work. */
+/* Does what this thread failed at say something of the address? An upstream may give a thread no connection because
+ * others have as many as it allows a client; those are asked to see whether theirs still work. */
 static bool speaks_for_all(const struct address *address, enum address_failure failure)
 {
     const struct reachability *reachability = &address->peer.reachability;
@@ -306,7 +307,8 @@ void address_late(struct exchange *exchange)
     address_failed(address, ADDRESS_NO_ANSWER, "no answer");
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------ */
+/* ---- Sending ------------------------------------------------------------------------------------------------------
+ * */
 
 void address_complete_form(const struct address *address, struct exchange_form *form, bool over_tcp)
 {
@@ -356,7 +358,7 @@ bool address_ask_now(struct address *address, struct exchange *exchange)
     return true;
 }
 
-/* Is a connection of our own not to be had now? */
+/* Is no connection of this thread available now? */
 static bool lacks_stream(const struct address *address)
 {
     return address->health.failures > 0 || clock_ms() - address->health.tried_ms >= RELAY_AFTER_MS;
@@ -461,7 +463,8 @@ void address_forget(struct exchange *exchange)
     }
 }
 
-/* ---- Probes ------------------------------------------------------------------------------------------------------- */
+/* ---- Probes -------------------------------------------------------------------------------------------------------
+ * */
 
 static void probe_sent(struct exchange *exchange)
 {
@@ -513,7 +516,8 @@ void address_probe(struct address *address)
         probe_unsent(address, errno);
 }
 
-/* ---- Connections -------------------------------------------------------------------------------------------------- */
+/* ---- Connections --------------------------------------------------------------------------------------------------
+ * */
 
 static struct address *address_of(const struct stream *stream)
 {

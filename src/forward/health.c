@@ -9,16 +9,16 @@
 #define RETRY_FIRST_MS 20
 #define RETRY_MIN_MS   250
 #define RETRY_MAX_MS   1500
-/* A plain address that was not heard of for this long is probed: it has no connection whose end would tell. */
+/* A plain address without an answer for this long is probed: it has no connection whose end would show a failure. */
 #define PROBE_IDLE_MS 30000
 /* The same for a DoT address while others of its group are asked: a policy that leaves one aside must not find it dead
  * on the day that it is needed. Each costs a resumed handshake, hence rarer. */
 #define PROBE_ASIDE_MS 60000
-/* The same while the fallback of its group serves: nothing else shows whether it would answer. */
+/* The same while the fallback of its group is in use: nothing else shows that it would answer. */
 #define PROBE_REPLACED_MS 1000
-/* Failures in a row after which a plain address counts as unreachable: one lost datagram says nothing. */
+/* Consecutive failures after which a plain address counts as unreachable: one lost datagram is not enough. */
 #define PLAIN_FAILURES 3
-/* And after which it counts as silent, which makes the fallback serve: a query and a probe. */
+/* Consecutive failures after which it counts as silent, so that the fallback is used: a query and a probe. */
 #define PLAIN_SILENT_FAILURES 2
 
 void health_failed(struct health *health, uint64_t now_ms)

@@ -5,9 +5,10 @@
 /* Octave of the first bucket's upper bound, and of the last bucket's lower one. */
 #define OCTAVE_MIN 6
 #define OCTAVE_MAX 22
-/* The percentile is looked up anew after so many samples: it moves slowly, and each look takes all buckets. */
+/* The percentile is computed again after this many samples: it changes slowly, and each computation reads all buckets.
+ * */
 #define REFRESH_SAMPLES 16
-/* RFC 6298 section 2: a sample's part in SRTT is one of so many. */
+/* RFC 6298 section 2: the weight of a sample in SRTT is one in this many. */
 #define SMOOTH_SAMPLES 8
 /* RFC 6298 section 2: K in "RTO = SRTT + K * RTTVAR". */
 #define VARIANCES 4
@@ -56,8 +57,8 @@ static void halve(struct latency *latency)
     }
 }
 
-/* The first samples weigh the same, or the very first, which often falls into the rush of a start, would keep an address
- * out of use for long. */
+/* The first samples weigh the same, or the very first, which often falls into the rush of a start, would keep an
+ * address out of use for long. */
 static void smooth(struct latency *latency, uint32_t us)
 {
     uint64_t weight = latency->count < SMOOTH_SAMPLES ? latency->count + 1 : SMOOTH_SAMPLES;

@@ -9,13 +9,13 @@
 /* Added to the revalidation period before a proof counts as too old: the jitter, a check's own time and one repetition
  * must fit, else readiness would flap at each revalidation. */
 #define REACHABILITY_GRACE_MS 15000
-/* A doubt that every revalidation finds anew is logged so often for an address: a few lines in a working day. */
+/* A doubt is logged at most this often for an address, although every revalidation finds it: a few lines a day. */
 #define REACHABILITY_WARN_MS (6 * 3600 * 1000)
 
-/* An answer to another thread is news for this long: as long as a probe may take. */
+/* An answer to another thread counts for this long: the maximum duration of a probe. */
 #define REACHABILITY_HEARD_MS 1000
 
-/* An address that comes and goes is logged so often. */
+/* Minimum interval between log lines about the state of one address. */
 #define REACHABILITY_LOG_MS 1000
 
 static struct log_limit stall_limit;
@@ -62,7 +62,7 @@ static void entered(const struct reachability *reachability, uint32_t before, en
     reachability->changed(reachability->context);
 }
 
-/* A judgement on a certificate stands above whatever was known before. True: it is news. */
+/* A judgement on a certificate overrides whatever was known before. True: the state is new. */
 static bool enter(const struct reachability *reachability, enum identity_state state)
 {
     uint32_t before = atomic_exchange(&reachability->status->state, (uint32_t)state);
@@ -72,7 +72,7 @@ static bool enter(const struct reachability *reachability, enum identity_state s
     return before != (uint32_t)state;
 }
 
-/* What is no judgement must not wipe out one that another thread makes at this moment. True: it is news. */
+/* Other events must not override a judgement that another thread makes at this moment. True: the state is new. */
 static bool enter_from(const struct reachability *reachability, enum identity_state from, enum identity_state state)
 {
     uint32_t before = (uint32_t)from;
@@ -83,7 +83,7 @@ static bool enter_from(const struct reachability *reachability, enum identity_st
     return true;
 }
 
-/* Of threads that find a doubt at the same time, the one that moves the time logs it. */
+/* If threads find a doubt at the same time, the one that sets the time logs it. */
 static bool warning_is_due(const struct reachability *reachability, enum identity_doubt doubt)
 {
     _Atomic uint64_t *warned_ms = &reachability->status->warned_ms[doubt];

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Octets sent and not acknowledged for so long end the connection (RFC 5482): a route that vanished is found by it. */
+/* Sent octets without an acknowledgement for this long end the connection (RFC 5482): this detects a broken route. */
 #define SOCKET_USER_TIMEOUT_MS 3000
 
 #ifndef IP_PMTUDISC_OMIT

@@ -20,7 +20,7 @@
 #define STREAM_READS 16
 /* The shortest idle limit that we believe a server to have. */
 #define STREAM_IDLE_MIN_MS 500
-/* An announced keepalive time-out is undercut by this: our FIN may take so long to arrive. */
+/* An announced keepalive timeout is reduced by this: our FIN may take this long to arrive. */
 #define STREAM_KEEPALIVE_MARGIN_MS 500
 
 static struct exchanges *exchanges_of(const struct stream *stream)

@@ -87,8 +87,8 @@ unsigned address_outstanding(const struct address *address);
 /* Opens one more connection, unless one is on its way or none may be opened. */
 void address_open_stream(struct address *address);
 
-/* Sends the exchange, or lets it wait for a connection. form says what is asked; over_tcp: not in a datagram. False: the
- * network refuses a datagram at once (errno is set); nothing is out then. */
+/* Sends the exchange, or lets it wait for a connection. form says what is asked; over_tcp: not in a datagram. False:
+ * the network refuses a datagram at once (errno is set); nothing is out then. */
 bool address_ask(struct address *address, struct exchange *exchange, bool over_tcp);
 
 /* How would an exchange be put here now? Completes form. */
@@ -115,8 +115,8 @@ enum address_failure {
     ADDRESS_NO_ANSWER      /* to what this thread asked */
 };
 
-/* Something went wrong there: counts it and tries again later. What is said of the address in the name of all threads is
- * said only when none of them has a working connection or an answer since. reason: for the log. */
+/* Something went wrong there: counts it and tries again later. What is said of the address in the name of all threads
+ * is said only when none of them has a working connection or an answer since. reason: for the log. */
 void address_failed(struct address *address, enum address_failure failure, const char *reason);
 
 /* A valid answer came to the exchange. */

@@ -1,7 +1,8 @@
-/* datagram.h - an exchange in a datagram from a socket of its own.
+/* datagram.h - one exchange in one datagram, from its own socket.
  *
- * The socket is connected and its port is chosen by the kernel at random, the ID by us: together they are what a forger
- * must guess (RFC 5452 section 9.2). A second datagram for the same question has another port and another ID.
+ * The socket is connected and its port is chosen by the kernel at random, the ID by us: an attacker who forges an
+ * answer must guess both (RFC 5452 section 9.2). A second datagram for the same question has another port and another
+ * ID.
  */
 #ifndef NODEDOT_FORWARD_DATAGRAM_H
 #define NODEDOT_FORWARD_DATAGRAM_H
@@ -11,10 +12,11 @@
 
 #include <stdbool.h>
 
-/* Sends it to server, with exchange->form as it is. False: no socket, or the network refuses at once (errno is set). */
+/* Sends it to server, with exchange->form unchanged. False: no socket, or the network refuses at once (errno is set).
+ * */
 bool datagram_send(struct exchange *exchange, const struct endpoint *server);
 
-/* Closes the socket; an answer that comes later is dropped by the kernel. */
+/* Closes the socket; the kernel drops a later answer. */
 void datagram_forget(struct exchange *exchange);
 
 #endif

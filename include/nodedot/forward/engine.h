@@ -1,7 +1,7 @@
 /* engine.h - everything that one thread holds to ask questions: its groups, their connections, and the flights.
  *
- * Life:   engine_init(); engine_open(); then flight_begin() for each question and engine_flush() before the loop sleeps;
- *         engine_close() when all flights are over.
+ * Life:   engine_init(); engine_open(); then flight_begin() for each question and engine_flush() before the loop
+ *         sleeps; engine_close() when all flights are over.
  * Shared: by nobody, but for the rows of the status page that setup names.
  */
 #ifndef NODEDOT_FORWARD_ENGINE_H
@@ -23,7 +23,7 @@ struct engine {
     struct group groups[CONFIG_UPSTREAMS]; /* in the order of the configuration */
 };
 
-/* Everything that engine_init() needs besides the config. */
+/* Everything else that engine_init() needs. */
 struct engine_setup {
     struct ev_loop *loop;
     struct metrics *metrics;
@@ -47,19 +47,19 @@ void engine_open(struct engine *engine);
 /* Closes everything; flights must be over. */
 void engine_close(struct engine *engine);
 
-/* Closes connections whose identity epoch no longer holds and opens others; takes the questions of a group to its
- * fallback, if that serves from now on. Called when reachability's changed() or a fallback's beginning woke this thread. */
+/* Closes connections with an old identity epoch and opens others; moves the questions of a group to its fallback, if
+ * that is in use. Called when reachability's changed() or a fallback woke this thread. */
 void engine_recheck(struct engine *engine);
 
-/* Before the loop sleeps: asks again what closed connections left, and writes what was sent in this turn. Flights end
+/* Before the loop sleeps: repeats questions of closed connections, and writes what was queued in this turn. Flights end
  * here or in their own callbacks, never inside another flight's. */
 void engine_flush(struct engine *engine);
 
-/* Asks over its connections what other threads ask for, and takes the answers to what it asked over theirs. Called when
+/* Asks the questions of other threads over its connections, and takes the answers that came over theirs. Called when
  * the relay woke this thread. */
 void engine_take_relayed(struct engine *engine);
 
-/* Ends all flights as failed; for the end of a drain. */
+/* Ends all flights as failed, at the end of a drain. */
 void engine_give_up(struct engine *engine);
 
 #endif

@@ -1,11 +1,11 @@
-/* flight.h - one pending question, however many clients wait for it: asked until an answer comes or its time is up.
+/* flight.h - one pending question, however many clients wait for it: asked until an answer comes or its time is over.
  *
- * Asking: once at the best address; at a second one when the answer is later than is usual there (a hedge, within its
- *         budget, see hedge.h); again elsewhere when a connection breaks, an address is found stalled, or after a
- *         second without an answer. FLIGHT_TRIES unanswered exchanges and a hedge, FLIGHT_ASKS in all. The first valid
+ * Asking: once at the best address; at a second one when the answer is later than usual (a hedge, within its budget,
+ *         see hedge.h); again elsewhere when a connection breaks, an address is stalled, or after a second without an
+ *         answer. FLIGHT_TRIES unanswered exchanges and a hedge, FLIGHT_ASKS in all. The first valid
  *         answer ends the flight.
- * Ends:   in flights_retry_lost(), in what engine.h does before the loop sleeps, or in the flight's own callbacks, never
- *         inside another flight's.
+ * Ends:   in flights_retry_lost(), in what engine.h does before the loop sleeps, or in the flight's own callbacks,
+ *         never inside another flight's.
  * Memory: a fixed number of flights, taken at start (inflight.h).
  */
 #ifndef NODEDOT_FORWARD_FLIGHT_H
@@ -21,12 +21,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Exchanges of one question that may be left without an answer. RFC 9520 section 3.1 allows three at a server. */
+/* Exchanges of one question that may get no answer. RFC 9520 section 3.1 allows three at a server. */
 #define FLIGHT_TRIES 3
-/* Exchanges that may be out at the same time: the tries, and one hedge. */
+/* Exchanges in flight at the same time: the tries, and one hedge. */
 #define FLIGHT_EXCHANGES (FLIGHT_TRIES + 1)
-/* Exchanges in all, hedges, those after a connection that closed, those over TCP or without EDNS, and those of a fallback
- * included: whatever the servers do, one question never causes more upstream queries than these. */
+/* Exchanges in all, hedges, those after a connection that closed, those over TCP or without EDNS, and those of a
+ * fallback included: whatever the servers do, one question never causes more upstream queries than these. */
 #define FLIGHT_ASKS 8
 /* Flights that no client waits for, beside those that in-flight counts: this part of it. */
 #define FLIGHT_UNATTENDED_SHARE 4
@@ -41,31 +41,31 @@ struct flight {
     struct exchange exchanges[FLIGHT_EXCHANGES];
     ev_timer timer; /* next of: hedge, ask again, serve stale, give up */
     uint64_t started_us;
-    uint64_t hedge_ms; /* clock_ms() when a second address is asked as well; 0: not any more */
+    uint64_t hedge_ms; /* clock_ms() when a second address is asked as well; 0: no longer */
     uint32_t hedge_wait_ms;
-    uint64_t ask_again_ms; /* when it is asked elsewhere as well, whatever that costs; 0: not any more */
+    uint64_t ask_again_ms; /* when it is asked elsewhere as well, even without a hedge; 0: no longer */
     uint64_t stale_ms;     /* when a stale answer is served meanwhile; 0: done */
     uint64_t deadline_ms;  /* when it is given up */
-    uint8_t tries;         /* exchanges that were left without an answer or are out, but for a hedge */
+    uint8_t tries;         /* exchanges that got no answer or are in flight, without hedges */
     uint8_t asks;          /* all exchanges */
     uint32_t unable;       /* bit i: address i of the group answered that it cannot */
-    bool lacking;          /* this node was short of what it takes to ask */
+    bool lacking;          /* this node lacked resources to ask */
     bool over_tcp;         /* a plain answer was truncated */
-    bool fell_back;        /* group is the fallback of the one that it was for */
+    bool fell_back;        /* group is the fallback of the original one */
     uint16_t failed_rcode; /* an upstream's own failure, kept while another address is asked */
 };
 
-/* What the owner is told. An answer's octets are good until the call returns. The flight is released after answered()
+/* Events for the owner. An answer's octets are valid until the call returns. The flight is released after answered()
  * and failed(). */
 struct flight_events {
     void (*answered)(void *owner, struct flight *flight, const uint8_t *message, const struct answer_info *info,
                      const uint16_t *ttl_offsets);
     void (*failed)(void *owner, struct flight *flight, enum ede why);
-    /* The answer is late: serve a stale one meanwhile. The flight goes on. */
+    /* The answer is late: serve a stale one meanwhile. The flight continues. */
     void (*late)(void *owner, struct flight *flight);
 };
 
-/* What the flights of one thread share. */
+/* Common to all flights of one thread. */
 struct flights {
     struct exchanges *exchanges;
     const struct config *config;
@@ -74,7 +74,7 @@ struct flights {
     struct inflight table;
 };
 
-/* This many flights of one thread may be without a client; they have places of their own. */
+/* Maximum number of flights of one thread without a client; they have places of their own. */
 static inline size_t flights_unattended_max(const struct config *config)
 {
     return config->in_flight / FLIGHT_UNATTENDED_SHARE + 1;
@@ -89,7 +89,7 @@ void flights_reset(struct flights *flights);
 struct flight *flight_find(const struct flights *flights, uint64_t hash, const struct question *question,
                            bool dnssec_ok, bool checking_disabled);
 
-/* A new flight that asks nothing yet; NULL: there is no more. */
+/* A new flight that has not asked yet; NULL: the table is full. */
 struct flight *flight_take(struct flights *flights, uint64_t hash, const struct question *question, bool dnssec_ok,
                            bool checking_disabled);
 
@@ -100,32 +100,32 @@ void flight_release(struct flight *flight);
  * could for a while; the caller releases the flight then. */
 bool flight_begin(struct flight *flight, struct group *group);
 
-/* Nobody waits for it any more: releases it without telling the owner. Not from an event. */
+/* No client waits for it: releases it without an event. Not from an event. */
 void flight_abandon(struct flight *flight);
 
 /* Tells the owner that it failed, and releases it. */
 void flight_fail(struct flight *flight, enum ede why);
 
-/* The address answers nothing: asks elsewhere, if no other address has the question. */
+/* The address is stalled: asks elsewhere, unless another address has the question. */
 void flight_leave(struct flight *flight, const struct address *address);
 
-/* Forgets what was asked, and asks the fallback of its group. */
+/* Forgets its exchanges, and asks the fallback of its group. */
 void flight_fall_back(struct flight *flight);
 
-/* Exchanges that wait for a connection of this address go to an address that looks better, or go on waiting here. */
+/* Moves exchanges that wait for a connection of this address to a better address, if there is one. */
 void flights_move_waiting(struct address *address);
 
-/* Exchanges that wait for a connection of this address, which this node has nothing for: they go where there is a
- * connection, or fail. */
+/* For exchanges that wait for a connection that this node has no resources for: moves them to an address with a
+ * connection, or fails them. */
 void flights_end_lacking(struct address *address);
 
-/* Ends the flights that wait for a connection of a group without hope. */
+/* Ends the flights that wait for a connection of an unusable group. */
 void flights_fail_waiting(struct group *group);
 
-/* Asks again what was out on connections that closed. */
+/* Repeats the exchanges of closed connections. */
 void flights_retry_lost(struct exchanges *exchanges);
 
-/* Does something with every flight; none may end meanwhile. */
+/* Calls step() for every flight; none may end meanwhile. */
 void flights_each(struct flights *flights, void (*step)(struct flight *flight, void *context), void *context);
 
 /* Ends all flights as failed. */

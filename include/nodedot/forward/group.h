@@ -1,9 +1,9 @@
-/* group.h - an upstream of the configuration, as one thread sees it: which of its addresses is asked, and is there any hope?
+/* group.h - an upstream of the configuration, as one thread sees it: which address to ask, and is any usable?
  *
- * Choice:   among the addresses that are not known to be wrong or down, by `policy` (selection.h). An address that fails
- *           is tried again after a growing pause; the last one is never given up.
- * Fallback: while the control thread says so (fallback.h), the questions of a group go to its fallback. One step: where
- *           they go from there is not looked at.
+ * Choice:   by `policy` (selection.h), among the addresses without a wrong identity or a failure. An address that fails
+ *           is tried again after a growing pause; the last one is always tried.
+ * Fallback: while the control thread says so (fallback.h), the questions of a group go to its fallback, but never to
+ *           the fallback of that one.
  * Shared:   everything here belongs to one thread, but for struct reachability and struct upstream_status.
  */
 #ifndef NODEDOT_FORWARD_GROUP_H
@@ -27,7 +27,7 @@ struct group {
     struct address_peers peers;
     size_t turn; /* of round-robin */
     struct hedge_budget hedges;
-    uint64_t trial_ms;    /* when a query was last let through to a group without hope */
+    uint64_t trial_ms;    /* when a query was last allowed to an unusable group */
     uint32_t recovered_s; /* see group_recovered_s() */
     bool fell_back;       /* its questions were moved to the fallback */
 };
@@ -52,7 +52,7 @@ void group_close(struct group *group);
 /* Opens the first connections, or sends the first probes. */
 void group_open(struct group *group);
 
-/* A question, as far as the choice of an address goes. */
+/* The properties of a question that matter for the choice of an address. */
 struct group_question {
     const struct exchange *exchanges; /* count of them */
     size_t count;
@@ -60,28 +60,28 @@ struct group_question {
     bool first;      /* it is asked for the first time */
 };
 
-/* The best address for one more exchange of a question: one that has not been asked, that works, that has a connection,
- * and that the policy prefers. NULL: every address has the wrong identity. */
+/* The best address for one more exchange of a question: not asked yet, working, with a connection, and preferred by the
+ * policy. NULL: every address has the wrong identity. */
 struct address *group_choose(struct group *group, const struct group_question *question);
 
 /* The time within which 95 of 100 answers come from the quickest of its addresses that work, in microseconds. */
 uint32_t group_usual_us(const struct group *group);
 
-/* The group that is asked now: itself, or the fallback that serves. */
+/* The group that is asked now: itself, or its fallback in use. */
 struct group *group_in_use(struct group *group);
 
-/* No address of the group can be asked, but its fallback will serve soon: questions wait for that. */
+/* No address of the group can be asked, but its fallback will soon be used: questions wait for it. */
 bool group_awaits_fallback(const struct group *group);
 
-/* No address of the group answered for a while, or all have the wrong identity, and no fallback is about to serve:
- * waiting is of no use. */
+/* No address of the group has answered for a while, or all have the wrong identity, and no fallback will be used soon:
+ * waiting is useless. */
 bool group_is_hopeless(const struct group *group);
 
-/* No address of the group can be asked at this moment, and one of them has the wrong identity: time will not mend it. */
+/* No address of the group can be asked now, and one of them has the wrong identity: waiting does not help. */
 bool group_is_refused(const struct group *group);
 
-/* clock_seconds() when the group, as this thread sees it, last went from "no address answers" to "one answers", or its
- * fallback began to serve or ended; 0: never. A failure that was remembered before says nothing any more. */
+/* clock_seconds() when the group, as this thread sees it, last changed from "no address answers" to "one answers", or
+ * its fallback began or ended; 0: never. Older cached failures no longer apply. */
 uint32_t group_recovered_s(const struct group *group);
 
 #endif

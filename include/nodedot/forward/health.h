@@ -1,9 +1,9 @@
 /* health.h - does a server address work, as one thread sees it, and when is it tried or probed again?
  *
- * A pure state machine: it has no socket, no timer and no clock. The owner tells it what happened and when, and asks it
- * how long to wait.
+ * A pure state machine: it has no socket, no timer and no clock. The owner reports events with their time, and asks how
+ * long to wait.
  * Failures: an address that fails is tried again after a growing pause, and probed before it counts as good again.
- * Probes:   one that was not heard of for a while is probed, while it may be needed.
+ * Probes:   an address without a recent answer is probed, while it may be needed.
  * Stall:    an address that accepts queries and never answers is found by comparison with the others, see hedge.h.
  * Units:    *_ms are clock_ms(), *_us are clock_us(); a pause is in milliseconds.
  */
@@ -18,20 +18,20 @@
 
 struct health {
     bool streams;             /* it is asked over connections, not by datagrams */
-    unsigned failures;        /* in a row; 0: it works as far as we know */
-    unsigned outrun;          /* questions that others answered while this one answered nothing (hedge.h) */
+    unsigned failures;        /* consecutive; 0: it works as far as we know */
+    unsigned outrun;          /* questions that other addresses answered while this one answered nothing (hedge.h) */
     uint64_t outrun_since_us; /* when the first of these was sent */
     uint64_t failed_ms;       /* when the first of the failures happened */
-    uint64_t tried_ms;        /* when the last connection or probe was begun */
-    uint64_t asked_ms;        /* last query, a probe of ours included */
+    uint64_t tried_ms;        /* when the last connection or probe was started */
+    uint64_t asked_ms;        /* last query, including probes */
     uint64_t answered_us;     /* last valid answer */
 };
 
-/* What the group around an address says of the need to probe it. */
+/* What the group says about the need to probe an address. */
 struct health_need {
     bool alone;              /* it is the group's only address */
     bool encrypted;          /* DoT: a probe costs a handshake */
-    bool replaced;           /* the fallback of its group serves */
+    bool replaced;           /* the fallback of its group is in use */
     uint64_t group_asked_ms; /* last question to the group */
 };
 
@@ -41,31 +41,29 @@ void health_failed(struct health *health, uint64_t now_ms);
 /* A valid answer came. True: the address had failed before and is good again. */
 bool health_answered(struct health *health, uint64_t now_us);
 
-/* Failures enough to tell the other threads that it is silent; enough to call it unreachable where no connection is
- * ready. One lost datagram says neither. */
+/* Are there enough failures to tell the other threads that it is silent? To call it unreachable if no connection is
+ * ready? One lost datagram is not enough. */
 bool health_is_silent(const struct health *health);
 bool health_is_unreachable(const struct health *health);
 
-/* Has it failed, for at least this long? */
+/* Has it been failing for at least this long? */
 bool health_is_bad_for(const struct health *health, uint64_t now_ms, uint64_t long_ms);
 
-/* The pause before the next try after the failures so far, jitter included. */
+/* The pause before the next try, after the failures so far, including jitter. */
 uint32_t health_pause_ms(const struct health *health);
 
-/* What is left of that pause: the time that the last try took is part of it. An upstream that swallows everything is then
- * tried as often as one that refuses, and is found as soon. */
+/* The rest of that pause: the duration of the last try is part of it. An upstream that drops everything is therefore
+ * tried as often as one that refuses, and its recovery is noticed as soon. */
 uint32_t health_pause_left_ms(const struct health *health, uint64_t now_ms);
 
-/* How long an address that works may be unheard of before it is probed; 0: for ever. */
+/* How long a working address may have no answer before it is probed; 0: for ever. */
 uint32_t health_probe_after_ms(const struct health_need *need);
 
 /* Is it time to see whether it still answers? */
 bool health_probe_is_due(const struct health *health, const struct health_need *need, uint64_t now_us);
 
-/* Another address answered within took_us what was sent here at sent_us and is unanswered. True: enough of these, with
- * no answer in between for longer than is usual here (usual_us), show that the address is stalled. On a connection that is
- * the time since the first of them, since answers that come late are seen there; a datagram must have waited so long
- * itself. */
+/* Another address answered within took_us a question that was sent here at sent_us and is unanswered. True: enough of
+ * these, with no answer in between, show that the address is stalled. */
 bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us, uint32_t usual_us);
 
 #endif

@@ -1,4 +1,4 @@
-/* latency.h - how long one address takes to answer, as one thread sees it.
+/* latency.h - the response time of one address, as one thread sees it.
  *
  * Two views of the same samples: a smoothed round-trip time with its variance, which follows changes (RFC 6298 section
  * 2, but that its first samples weigh the same), and a distribution, which knows what is usual: its buckets are a
@@ -14,13 +14,13 @@
 
 /* One bucket below 64 us and four for each of the 17 octaves above. */
 #define LATENCY_BUCKETS 69
-/* The distribution speaks of the last 512 to 1024 answers: some seconds under load, an hour of an idle node. */
+/* The distribution covers the last 512 to 1024 answers: some seconds under load, an hour on an idle node. */
 #define LATENCY_SAMPLES_MAX 1024
-/* Fewer than these say nothing: what was measured once is no worse than what was measured often. */
+/* With fewer samples than this there is no estimate. */
 #define LATENCY_SAMPLES_FEW 4
 /* Below this many samples a 95th percentile is just the largest of them. */
 #define LATENCY_SAMPLES_MIN 20
-/* An address that was never measured is taken to be this slow: a recursive resolver's time for a name it must ask for. */
+/* Assumed for an address without samples: the time of a recursive resolver for a name that it does not know. */
 #define LATENCY_UNKNOWN_US 250000
 
 struct latency {
@@ -33,11 +33,11 @@ struct latency {
 
 void latency_add(struct latency *latency, uint64_t us);
 
-/* The time within which 95 of 100 answers come (the upper bound of the bucket): a question that waits longer is late.
- * With few samples it is guessed as RFC 6298 guesses its time-out. */
+/* The 95th percentile (the upper bound of the bucket): a question that waits longer is late. With few samples it is
+ * estimated like the timeout of RFC 6298. */
 uint32_t latency_usual_us(const struct latency *latency);
 
-/* What to expect of the next answer, to compare addresses by; 0: there are fewer than LATENCY_SAMPLES_FEW samples. */
+/* The expected time of the next answer, to compare addresses by; 0: fewer than LATENCY_SAMPLES_FEW samples. */
 uint32_t latency_expected_us(const struct latency *latency);
 
 #endif

@@ -1,4 +1,4 @@
-/* reachability.h - what a generation knows of an upstream address: is it who it should be, does it answer?
+/* reachability.h - what all threads of a generation know of an upstream address: its identity, and whether it answers.
  *
  * One row of the status page, shared by all threads of the generation. The identity is judged after every full
  * handshake, whoever made it (a worker's new connection or a revalidation), by reachability_judge() alone.
@@ -31,46 +31,46 @@ bool reachability_judge(const struct reachability *reachability, struct tls_trus
 /* A plain upstream answered, or a DoT upstream that was unreachable did so over a resumed session. */
 void reachability_answered(const struct reachability *reachability);
 
-/* Nobody answers there. Does not touch a mismatch. reason: for the log. */
+/* It does not answer. Does not change a mismatch. reason: for the log. */
 void reachability_unreachable(const struct reachability *reachability, const char *reason);
 
-/* Does another thread have a connection to it? Bit t: thread t does. */
+/* Do other threads have a connection to it? Bit t: thread t does. */
 uint32_t reachability_others(const struct reachability *reachability);
 
-/* This thread has a connection that is ready, or has none any more. */
+/* This thread has a ready connection, or has none any longer. */
 void reachability_hold(const struct reachability *reachability, bool held);
 
 /* A valid answer came to this thread. */
 void reachability_note_answer(const struct reachability *reachability, uint64_t now_ms);
 
-/* Did another thread have an answer lately, and later than this one (answered_ms)? Then what this one failed at says
- * nothing of the address. */
+/* Did another thread get an answer recently, and later than this one (answered_ms)? Then a failure of this thread says
+ * nothing about the address. */
 bool reachability_heard_by_others(const struct reachability *reachability, uint64_t answered_ms, uint64_t now_ms);
 
-/* This thread cannot get a connection, others have one: asks them to see whether theirs still work. */
+/* This thread cannot get a connection, others have one: asks them to check whether theirs still work. */
 void reachability_doubt(const struct reachability *reachability, uint64_t now_ms);
 
 /* Was it doubted since this thread's last answer? */
 bool reachability_is_doubted(const struct reachability *reachability, uint64_t answered_ms);
 
-/* The proof is due and a connection for it was not to be had: asks the threads that have one to make it anew, with a full
- * handshake. */
+/* The identity check is due and no connection for it was available: asks the threads that have one to replace it, with
+ * a full handshake. */
 void reachability_ask_renewal(const struct reachability *reachability);
 
-/* Is it this thread that has to? */
+/* Must this thread do so? */
 bool reachability_must_renew(const struct reachability *reachability);
 
-/* No thread has an answer: the fallback may serve. */
+/* No thread gets an answer: the fallback may be used. */
 void reachability_silent(const struct reachability *reachability);
 
-/* It answers nothing while others of its group do: says so. Its state stays, since its identity is what it was. */
+/* It answers nothing while others of its group do: logs it. Its state stays, because its identity has not changed. */
 void reachability_stalled(const struct reachability *reachability);
 
 enum identity_state reachability_state(const struct reachability *reachability);
 uint32_t reachability_epoch(const struct reachability *reachability);
 
-/* May queries be sent to the address of config that has this row, as far as all threads together know? DoT: proved
- * within the revalidation period; plain: it answers. */
+/* May queries be sent to the address of config with this row, according to all threads? DoT: proved within the
+ * revalidation period; plain: it answers. */
 bool reachability_row_usable(const struct upstream_config *config, const struct address_status *row, uint64_t now_ms);
 
 #endif

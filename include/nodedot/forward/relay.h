@@ -1,8 +1,8 @@
-/* relay.h - lets a thread without a connection ask over another thread's.
+/* relay.h - lets a thread without a connection ask over the connection of another thread.
  *
  * An upstream may allow fewer connections a client than there are threads. A thread that has none, and cannot get one
- * while others have, would fail its clients for ever: the kernel, not we, chooses the thread that a client is served by.
- * Waiting does not help it, because connections in use stay open. So it hands the exchange to a thread that has a
+ * while others have, would fail its clients for ever: the kernel, not we, chooses the thread that a client is served
+ * by. Waiting does not help it, because connections in use stay open. So it hands the exchange to a thread that has a
  * connection, and gets back the octets of the answer; it judges them as if they had come over a connection of its own.
  *
  * Life:   relay_ask() by the asking thread; relay_serve() by the other, which asks and calls relay_answer() or
@@ -67,8 +67,8 @@ bool relay_ask(struct relay *relay, struct exchange *exchange, size_t address, u
 /* The asking side gives up; the exchange is EXCHANGE_FREE then. */
 void relay_forget(struct exchange *exchange);
 
-/* Calls ask() for each entry that is to be asked by this thread, with its exchange prepared but for events and owner, and
- * forget() for each one that is out and was given up. ask() returns false when it cannot be asked. */
+/* Calls ask() for each entry that is to be asked by this thread, with its exchange prepared but for events and owner,
+ * and forget() for each one that is out and was given up. ask() returns false when it cannot be asked. */
 void relay_serve(struct relay *relay, unsigned thread, void *context,
                  bool (*ask)(void *context, struct relay_entry *entry), void (*forget)(struct relay_entry *entry));
 

@@ -1,4 +1,4 @@
-/* revalidate.h - proves every DoT address anew, on a timer, with a full handshake of its own.
+/* revalidate.h - checks the identity of every DoT address again, on a timer, with a separate full handshake.
  *
  * Runs on the control thread. Each address is due `revalidate` seconds after its last proof, with up to a tenth of
  * jitter taken off so that a fleet does not knock at the same second. After a mismatch or a failure it is tried
@@ -28,8 +28,8 @@ void revalidator_destroy(struct revalidator *revalidator);
 /* An address changed its state: one that is not valid any more is not left alone until its period is over. */
 void revalidator_recheck(struct revalidator *revalidator);
 
-/* The first zone for which neither its upstream nor the fallback that serves for it has a usable address; NULL: there is
- * none, so this generation is ready. */
+/* The first zone for which neither its upstream nor the fallback that serves for it has a usable address; NULL: there
+ * is none, so this generation is ready. */
 const struct zone_config *revalidator_lacks(const struct revalidator *revalidator);
 
 #endif
