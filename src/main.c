@@ -97,6 +97,9 @@
  *  observe/log.c            log lines
  *
  *  config/config.c          the configuration, checked
+ *  config/import.c          other resolvers' configuration as ours
+ *  config/import_corefile.c the directives of a Corefile
+ *  config/corefile.c        reads a Corefile
  *  config/print.c           prints the option table
  *  config/env.c             reads the environment and --set
  *  config/ini.c             reads the INI file
@@ -124,6 +127,7 @@
  */
 #include "nodedot/base/exit.h"
 #include "nodedot/config/config.h"
+#include "nodedot/config/import.h"
 #include "nodedot/forward/pin.h"
 #include "nodedot/forward/survey.h"
 #include "nodedot/node/privileges.h"
@@ -169,6 +173,10 @@ static const char help[] =
     "    nodedot pin --cert FILE                 print the pins of the certificates in a PEM file\n"
     "    nodedot status [-c FILE] [--set ...]    show the state of the running daemon as tables; --json for programs;\n"
     "                                            --all adds all counters; --watch[=SECONDS] repeats it (default: 2)\n"
+    "    nodedot import FILE                     print a Corefile, kube-dns ConfigMap or resolv.conf as an INI file, "
+    "and what\n"
+    "                                            it does not say; exit 0 if it says all, 1 if not; - is standard "
+    "input\n"
     "    nodedot options                         every option, its type, default and meaning, as an INI file\n"
     "    nodedot --version | --help\n"
     "\n"
@@ -297,6 +305,13 @@ static int options(const struct command_line *line)
     return EXIT_DONE;
 }
 
+static int import_file(const struct command_line *line)
+{
+    if (line->words[0] == NULL)
+        return fail_usage("import takes a FILE", "");
+    return import_print(line->words[0], stdout, stderr);
+}
+
 static const struct command commands[] = {
     {"run", TAKES_FILE | TAKES_SET, 0, run},
     {"check", TAKES_FILE | TAKES_SET | TAKES_ONLINE, 0, check},
@@ -304,6 +319,7 @@ static const struct command commands[] = {
     {"pin", TAKES_NAME | TAKES_CERT, 1, pin},
     {"status", TAKES_FILE | TAKES_SET | TAKES_JSON | TAKES_WATCH | TAKES_ALL, 0, status},
     {"options", 0, 0, options},
+    {"import", 0, 1, import_file},
 };
 
 static const struct option long_options[] = {
