@@ -17,11 +17,11 @@
 /* upstream="...",address="...": a name whose octets may all need a backslash, an address, and the words around. */
 #define LABELS_MAX (2 * CONFIG_NAME + ENDPOINT_TEXT + 32)
 
-/* A clock that was set moves all timestamps; one that was only slewed must not make them flicker. */
+/* A clock that was set moves all timestamps; one that was only slewed must not change them repeatedly. */
 #define CLOCK_STEP_MS 1000
 
-/* Rows are moved within microseconds; a page is made again when that happened meanwhile, but not for ever: who moves
- * them may have been killed in the middle. */
+/* Rows are moved within microseconds. A page is made again if that happened meanwhile, but not for ever: the process
+ * that moves them may have been killed. */
 #define TRIES 3
 
 enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM, KIND_INFO };
@@ -297,7 +297,7 @@ static void write_reload_moment(struct writer *w, const struct family *family)
 #define SUPERVISOR "process=\"supervisor\""
 #define RESOLVER   "process=\"resolver\""
 
-/* A resolver counts on from where the last one in its slot ended. */
+/* A resolver continues the counters of the last one in its slot. */
 static void write_process_cpu(struct writer *w, const struct family *family)
 {
     const struct status_page *page = w->from->page;
@@ -396,7 +396,7 @@ static void write_connections(struct writer *w, const struct family *family)
     }
 }
 
-/* Not measured: no sample, rather than one that says "at once". */
+/* Not measured: no sample, because 0 would mean "at once". */
 static void write_rtt(struct writer *w, const struct family *family)
 {
     for (uint32_t i = 0; i < w->from->view_count; i++) {

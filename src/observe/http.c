@@ -15,7 +15,7 @@
 /* How often time limits are looked at while there are connections. */
 #define HTTP_SWEEP_S 1.
 
-/* What is one client: as [limits] has it unless told otherwise, and nobody scrapes from a whole network. */
+/* What counts as one client: the default of [limits], because nobody scrapes from a whole network. */
 static const struct client_prefix client_prefix = {.ipv4 = 32, .ipv6 = 64};
 
 struct status_line {
@@ -198,7 +198,7 @@ static void write_answer(struct http_connection *c)
             close_connection(c);
         return;
     }
-    c->active_us = clock_us(); /* who reads is not the slowest */
+    c->active_us = clock_us(); /* a client that reads is not the slowest */
     c->write += n;
     c->left -= (size_t)n;
     if (c->left > 0)
@@ -273,7 +273,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
 
 /* ---- accepting ---- */
 
-/* A newcomer always has a place. */
+/* A new connection always gets a place. */
 static struct http_connection *make_room(struct http_server *server)
 {
     struct http_connection *c = server->connections;
@@ -326,7 +326,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
             continue;
         }
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-            /* No descriptor is free: who waits would wake us again and again. on_sweep() goes on. */
+            /* No descriptor is free: the waiting connection would wake us repeatedly. on_sweep() resumes accepting. */
             set_accepting(server, false);
             ev_timer_again(server->loop, &server->sweep);
         }
@@ -334,7 +334,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
-/* Runs only while there is somebody to look after. */
+/* Runs only while there are connections. */
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct http_server *server = timer->data;
@@ -389,7 +389,8 @@ void http_drain(struct http_server *server)
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
         c->keep_alive = false;
         if (c->state == HTTP_READING && c->served && c->in_used == 0)
-            close_connection(c); /* whoever keeps a connection asks anew when it is closed (RFC 9112 section 9.3.1) */
+            close_connection(
+                c); /* a client with a persistent connection repeats the request when it is closed (RFC 9112 section 9.3.1) */
         else if (c->state == HTTP_READING)
             c->until_us = clock_us() + HTTP_DRAIN_MS * 1000;
     }

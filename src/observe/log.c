@@ -20,12 +20,12 @@ static enum log_level max_level = LOG_LEVEL_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static char node_name[256]; /* the longest DNS name, as Kubernetes names nodes */
 
-/* Between the look whether standard error takes a line and the writing, no other thread may fill it. Held for two system
- * calls that do not wait. */
+/* Between the look whether standard error takes a line and the writing, no other thread may fill it. Held for two
+ * system calls that do not wait. */
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* What log_offer() leaves free of a pipe, as a divisor: it fills a quarter. Writes of less than a page may waste half of
- * it, so half of the pipe is still free for the lines that tell what goes wrong. */
+/* What log_offer() leaves free of a pipe, as a divisor: it fills a quarter. Writes of less than a page may waste half
+ * of it, so half of the pipe is still free for the lines that tell what goes wrong. */
 #define OFFER_SHARE 4
 
 /* A line in the making. Once something did not fit, nothing follows it, so a cut line never skips a part. */
@@ -240,7 +240,7 @@ void log_write(enum log_level level, const char *message, const struct log_field
     char line[LOG_LINE];
     size_t size = log_compose(line, level, clock_wall_ns(), message, fields);
 
-    /* A log that cannot be written must not stop DNS: a full pipe or a closed one loses the line. */
+    /* A log that cannot be written must not stop DNS: a line for a full or closed pipe is lost. */
     pthread_mutex_lock(&output_lock);
     ssize_t written = output_takes_more() ? write(STDERR_FILENO, line, size) : 0;
     pthread_mutex_unlock(&output_lock);
@@ -263,7 +263,7 @@ bool log_limit_pass(struct log_limit *limit, uint64_t interval_ms, uint64_t *sup
     uint64_t now = clock_ms();
     uint64_t next = __atomic_load_n(&limit->next_ms, __ATOMIC_RELAXED);
 
-    /* Of threads that come at the same time, the one that moves next_ms writes the line. */
+    /* If threads come at the same time, the one that sets next_ms writes the line. */
     if (now < next || !__atomic_compare_exchange_n(&limit->next_ms, &next, now + interval_ms, false, __ATOMIC_RELAXED,
                                                    __ATOMIC_RELAXED)) {
         __atomic_fetch_add(&limit->held_back, 1, __ATOMIC_RELAXED);

@@ -32,7 +32,7 @@ uint64_t metric_sum(const struct status_page *page, const struct metric_info *in
 
     for (uint32_t slot = 0; slot < STATUS_SLOTS; slot++) {
         if (!info->counter && slot != current)
-            continue; /* what a generation that is gone had open is not open any more */
+            continue; /* nothing of an earlier generation is open any longer */
         for (size_t thread = 0; thread < STATUS_THREADS; thread++)
             sum += atomic_load_explicit(metric_in(&page->slots[slot].threads[thread], info), memory_order_relaxed);
     }
@@ -86,7 +86,7 @@ uint64_t metrics_row_sum(const struct address_status *row, const struct address_
     return row_number(row, offset) + (other != NULL ? row_number(other, offset) : 0);
 }
 
-/* What is known of an address is known anew by each generation; what was counted goes on. */
+/* Each generation starts without knowledge of an address; counters continue. */
 static void begin_row(struct address_status *row, const struct address_status *before)
 {
     size_t counted = offsetof(struct address_status, queries);
@@ -106,7 +106,7 @@ static void begin_upstream(struct upstream_status *status, const struct upstream
     status->pin_count = (uint32_t)config->pin_count;
 }
 
-/* The rows of before are a copy: a new one may lie where another was. */
+/* The old rows are a copy: a new row may lie where an old one was. */
 static void place_rows(struct status_slot *slot, const struct config *config, const struct address_status *before,
                        uint32_t before_count)
 {
@@ -133,7 +133,7 @@ bool metrics_begin_rows(struct status_slot *slot, const struct config *config)
 {
     uint32_t count = atomic_load(&slot->address_count) % (STATUS_ADDRESSES + 1);
     struct address_status *before = malloc((count + 1) * sizeof *before);
-    uint32_t version = atomic_load(&slot->rows_version) | 1; /* it may be odd: who wrote last may have been killed */
+    uint32_t version = atomic_load(&slot->rows_version) | 1; /* it may be odd: the last writer may have been killed */
 
     if (before == NULL)
         return false;

@@ -1,10 +1,10 @@
-/* exposition.h - the status page as Prometheus reads it, and the reference of what stands there.
+/* exposition.h - the status page in the formats of Prometheus, and the reference of its metrics.
  *
  * Formats: text 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in units, and in its end. Samples
  *          have the same names and labels in both.
  * Names:   "nodedot_", base units (seconds, bytes), "_total" for counters. Labels: bounded by the configuration, but
  *          for `client`, of which there are BUSIEST_SHOWN at most.
- * Counters: never go back, whatever becomes of generations; an address that a reload takes away has no rows any more.
+ * Counters: never decrease, whatever happens to generations; an address that a reload removes has no rows any longer.
  * Memory:  taken by exposition_create(); exposition_size() bounds a page.
  * Shared:  an exposition belongs to one thread; the page that it reads is written by many.
  */
@@ -20,12 +20,11 @@ enum exposition_format { EXPOSITION_TEXT, EXPOSITION_OPENMETRICS };
 
 struct exposition;
 
-/* For the generation that has this slot of the page; its rows are made already (metrics_begin_rows()). NULL: no
- * memory. */
+/* For the generation with this slot of the page; its rows exist already (metrics_begin_rows()). NULL: no memory. */
 struct exposition *exposition_create(const struct status_page *page, unsigned slot);
 void exposition_destroy(struct exposition *exposition);
 
-/* The octets that the longest page of so many upstream addresses may have. */
+/* Maximum size of a page with this many upstream addresses. */
 size_t exposition_size(size_t addresses);
 
 /* Writes a page to out. Returns its size; 0: capacity is too small. */

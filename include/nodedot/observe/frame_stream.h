@@ -1,7 +1,8 @@
-/* frame_stream.h - a Frame Streams connection to a Unix socket: frames go out, the peer's consent and farewell come in.
+/* frame_stream.h - a Frame Streams connection to a Unix socket: sends frames, and reads the handshake messages.
  *
  * Protocol: https://farsightsec.github.io/fstrm/, bidirectional: READY, ACCEPT, START, frames, STOP, FINISH. libfstrm
- *           speaks it; waiting is done here, so that no peer can hold the thread for longer than FRAME_STREAM_PATIENCE_MS.
+ *           speaks it; waiting is done here, so that no peer can hold the thread for longer than
+ *           FRAME_STREAM_PATIENCE_MS.
  * Life:     frame_stream_open() connects when there is no connection, and at most once in FRAME_STREAM_PAUSE_MS.
  * Shared:   by nobody: it belongs to the writer of the query log.
  */
@@ -12,9 +13,9 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-/* A peer that takes nothing for this long is given up. */
+/* A peer that accepts nothing for this long is disconnected. */
 #define FRAME_STREAM_PATIENCE_MS 5000
-/* Between two tries to connect: soon enough for a collector that restarts, and nothing to speak of otherwise. */
+/* Interval between tries to connect: short enough for a collector that restarts. */
 #define FRAME_STREAM_PAUSE_MS 1000
 
 /* Frames in one system call. */
@@ -22,8 +23,8 @@
 
 struct frame_stream;
 
-/* Waits until a descriptor has one of the events (poll(2)) or milliseconds have passed. False: time is up, or it must
- * end. */
+/* Waits until a descriptor has one of the events (poll(2)) or milliseconds have passed. False: the time is over, or the
+ * writer must stop. */
 typedef bool frame_stream_wait(void *context, int fd, short events, unsigned milliseconds);
 
 /* path: of a Unix stream socket. NULL: no memory. */
@@ -36,7 +37,8 @@ void frame_stream_destroy(struct frame_stream *stream);
 /* Is there a connection, or can one be made now? */
 bool frame_stream_open(struct frame_stream *stream);
 
-/* Writes count frames, FRAME_STREAM_BATCH at most, to an open stream. False: the connection broke; some of them may have arrived. */
+/* Writes count frames, FRAME_STREAM_BATCH at most, to an open stream. False: the connection broke; some of them may
+ * have arrived. */
 bool frame_stream_write(struct frame_stream *stream, const struct iovec *frames, size_t count);
 
 #endif

@@ -20,16 +20,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Scrapers, a browser and a few probes; more are a mistake or an attack. */
+/* Scrapers, a browser and a few probes; more is a mistake or an attack. */
 #define HTTP_CONNECTIONS 16
-/* Long answers on their way: two scrapers that come at the same time, and as many slow readers. */
+/* Long answers being sent: two scrapers at the same time, and as many slow readers. */
 #define HTTP_PAGES 4
-/* Prometheus scrapes at most every two minutes where anybody looks; its connection is kept as long. */
+/* Prometheus scrapes at least every two minutes in practice; its connection is kept that long. */
 #define HTTP_IDLE_MS    130000
 #define HTTP_REQUEST_MS 5000
-/* A scrape's own time-out is 10 s by default: nobody waits for the rest of a page after that. */
+/* A scrape's timeout is 10 s by default: nobody waits longer for the rest of a page. */
 #define HTTP_ANSWER_MS 10000
-/* When no more is accepted: for the request of who has just connected. */
+/* While draining: time for the request of a connection that was just accepted. */
 #define HTTP_DRAIN_MS 250
 /* After the last answer: for the peer to read it before a reset could overtake it (RFC 9112 section 9.6). */
 #define HTTP_LINGER_MS 1000
@@ -38,7 +38,7 @@
 /* Header and content of an answer that is no page. */
 #define HTTP_SHORT (HTTP_HEADER + 512)
 
-/* In the order in which they make room. */
+/* In the order in which they are closed for others. */
 enum http_state { HTTP_FREE, HTTP_LINGERING, HTTP_READING, HTTP_ANSWERING };
 
 struct http_connection {
@@ -74,21 +74,21 @@ struct http_server {
     bool accepting;
 };
 
-/* Takes all memory; a page has up to page_size octets. False: there is none. */
+/* Takes all memory; a page has up to page_size octets. False: no memory. */
 bool http_init(struct http_server *server, struct ev_loop *loop, size_t page_size, http_content *content, void *owner);
 
 /* Adds a listening, non-blocking socket, which stays the caller's. */
 void http_add(struct http_server *server, int fd);
 void http_start(struct http_server *server);
 
-/* Accepts no more and closes what is idle. Answers on their way are finished, and so are requests: a connection that was
- * just accepted has HTTP_DRAIN_MS for its own. */
+/* Accepts no more connections and closes idle ones. Requests and answers in progress are completed: a connection that
+ * was just accepted has HTTP_DRAIN_MS for its request. */
 void http_drain(struct http_server *server);
 
-/* Is somebody owed an answer? */
+/* Does a client still wait for an answer? */
 bool http_is_busy(const struct http_server *server);
 
-/* Closes everything at once and gives back the memory. */
+/* Closes everything at once and releases the memory. */
 void http_close(struct http_server *server);
 
 #endif

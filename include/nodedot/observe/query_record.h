@@ -1,4 +1,4 @@
-/* query_record.h - what the query log knows of one query, and the line that tells it.
+/* query_record.h - one query as the query log shows it, and its line.
  *
  * Text: 2026-01-31T12:00:00.123Z level=info msg="query" client=10.0.3.7:41234 transport=udp name=example.com type=A
  *       flags=rd,do from=upstream rcode=NOERROR size=56 duration_us=8123 upstream=quad9 server=9.9.9.9:853
@@ -15,13 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where an answer came from, or why there was none. */
+/* The source of an answer, or the reason why there is none. */
 enum query_source {
     QUERY_FROM_CACHE,
     QUERY_FROM_STALE,    /* past its TTL */
-    QUERY_FROM_LOCAL,    /* a special-use name or ANY, made here */
+    QUERY_FROM_LOCAL,    /* a special-use name or ANY, answered by nodedot itself */
     QUERY_FROM_UPSTREAM, /* as it came in for this query */
-    QUERY_FAILED,        /* SERVFAIL: nobody answered */
+    QUERY_FAILED,        /* SERVFAIL: no upstream answered */
     QUERY_REFUSED,       /* an error by policy: REFUSED, NOTIMP, FORMERR, BADVERS */
     QUERY_DROPPED_SHORT, /* from here on: no answer */
     QUERY_DROPPED_ACL,
@@ -55,10 +55,11 @@ size_t query_record_size(const struct query_record *record);
 
 bool query_was_dropped(const struct query_record *record);
 
-/* "cache", "stale", "local", "upstream", "failure", "policy"; of what was dropped the cause, as in the metric: "acl". */
+/* "cache", "stale", "local", "upstream", "failure", "policy"; for a dropped query the cause, as in the metric: "acl".
+ * */
 const char *query_source_name(enum query_source source);
 
-/* Leaves the client's network: /24 of IPv4 (also where it is mapped into IPv6), /48 of IPv6; no port. */
+/* Keeps only the client's network: /24 of IPv4 (also IPv4-mapped), /48 of IPv6; no port. */
 void query_record_mask(struct query_record *record);
 
 /* Writes the line to out (LOG_LINE octets, see log.h), and returns its size. */

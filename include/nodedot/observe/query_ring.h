@@ -1,6 +1,6 @@
-/* query_ring.h - records on their way from one worker to the writer of the query log.
+/* query_ring.h - a ring of records from one worker to the writer of the query log.
  *
- * Shared: one thread writes (begin, commit), one reads (peek, release); no lock, no system call, nobody waits.
+ * Shared: one thread writes (begin, commit), one reads (peek, release); no lock, no system call, no waiting.
  * Memory: QUERY_RING_OCTETS and a little, taken at creation; a page is touched when it is first used.
  */
 #ifndef NODEDOT_OBSERVE_QUERY_RING_H

@@ -1,9 +1,9 @@
-/* request.h - an HTTP request to the metrics port, read.
+/* request.h - parses an HTTP request to the metrics port.
  *
  * Takes:  HTTP/1.0 and 1.1 (RFC 9112), GET and HEAD of three paths, without content. Everything else is an error with
- *         a status of its own, so that who asked wrongly is told.
+ *         a specific status.
  * Limits: REQUEST_MAX octets up to the empty line.
- * Memory: none; a pure function over octets that anybody may have sent.
+ * Memory: none; a pure function over untrusted octets.
  */
 #ifndef NODEDOT_OBSERVE_REQUEST_H
 #define NODEDOT_OBSERVE_REQUEST_H
