@@ -78,6 +78,23 @@ int file_read(const char *path, size_t limit, struct file_text *out)
     return S_ISREG(status.st_mode) ? file_read_any(path, limit, out) : -EINVAL;
 }
 
+struct file_state file_state_of(const char *path)
+{
+    struct stat s;
+
+    if (stat(path, &s) < 0)
+        return (struct file_state){0};
+    return (struct file_state){
+        .device = s.st_dev,
+        .inode = s.st_ino,
+        .size = (uint64_t)s.st_size,
+        .modified_s = s.st_mtim.tv_sec,
+        .modified_ns = s.st_mtim.tv_nsec,
+        .changed_s = s.st_ctim.tv_sec,
+        .changed_ns = s.st_ctim.tv_nsec,
+    };
+}
+
 void file_release(struct file_text *file)
 {
     if (file->text == NULL)

@@ -45,15 +45,17 @@ static const char *origin_of(struct section *section, const char *key)
 
 /* --- files --- */
 
-/* Returns its place in the list of files. */
+/* To be called before the file is read, so that a change in between is noticed. Returns its place in the list. */
 static size_t watch_file(struct config *config, const char *path)
 {
     size_t i = 0;
 
     while (i < config->file_count && strcmp(config->files[i], path) != 0)
         i++;
-    if (i == config->file_count)
+    if (i == config->file_count) {
         snprintf(config->files[config->file_count++], CONFIG_PATH, "%s", path);
+        config->states[i] = file_state_of(path);
+    }
     return i;
 }
 
@@ -82,15 +84,20 @@ static bool read_ini_file(struct load *load)
 {
     const char *path = load->source->file != NULL ? load->source->file : CONFIG_DEFAULT_FILE;
     struct file_text file;
-    int result = strlen(path) < CONFIG_PATH ? file_read_any(path, INI_FILE_OCTETS, &file) : -ENAMETOOLONG;
+    int result = -ENAMETOOLONG;
 
-    if (result == -ENOENT && load->source->file == NULL)
+    if (strlen(path) < CONFIG_PATH) {
+        watch_file(load->config, path);
+        result = file_read_any(path, INI_FILE_OCTETS, &file);
+    }
+    if (result == -ENOENT && load->source->file == NULL) {
+        load->config->file_count = 0; /* nobody named it */
         return true;
+    }
     if (result != 0) {
         settings_fail_unreadable(&load->settings, "configuration", NULL, NULL, path, -result);
         return false;
     }
-    watch_file(load->config, path);
     ini_read(&load->settings, path, file.text, file.size);
     file_release(&file);
     return true;
@@ -185,9 +192,10 @@ static void read_pin_file(struct load *load, struct section *section, struct ups
     unsigned number = 0;
     size_t pins = upstream->pin_count;
     size_t errors = load->settings.invalid;
-    int result = file_read(upstream->pin_file, PIN_FILE_OCTETS, &file);
+    int result;
 
     watch_file(load->config, upstream->pin_file);
+    result = file_read(upstream->pin_file, PIN_FILE_OCTETS, &file);
     if (result != 0) {
         settings_fail_unreadable(&load->settings, origin_of(section, "pin-file"), section, "pin-file",
                                  upstream->pin_file, -result);

@@ -262,12 +262,21 @@ static void on_io(struct ev_loop *loop, ev_io *io, int revents)
     }
 }
 
+/* A socket that the supervisor took out of service is connected (node/sockets.c), and gets nothing more. */
+static bool is_out_of_service(const struct udp_listener *listener)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof(peer);
+
+    return getpeername(listener->fd, (struct sockaddr *)&peer, &size) == 0;
+}
+
 void udp_stop(struct udp_listener *listener, bool with_rest)
 {
     if (!listener->reading)
         return;
     listener->reading = false;
-    if (with_rest)
+    if (with_rest || is_out_of_service(listener))
         read_rest(listener);
     watch(listener);
 }

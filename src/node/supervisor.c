@@ -268,7 +268,6 @@ static enum config_result load_config(struct supervisor *s)
 {
     char *text = NULL;
     size_t size = 0;
-    uint64_t before = watch_stamp(s->watch.config);
     FILE *errors = open_memstream(&text, &size);
 
     if (errors == NULL)
@@ -279,7 +278,7 @@ static enum config_result load_config(struct supervisor *s)
     if (result != CONFIG_OK && text != NULL)
         log_lines(text);
     free(text);
-    watch_begin(&s->watch, result == CONFIG_OK ? s->tried.config : s->setup.config, before);
+    watch_begin(&s->watch, s->tried.config);
     return result;
 }
 
@@ -811,7 +810,7 @@ static int run(struct supervisor *s)
         return 1;
     }
     sockets_log_buffers(&s->setup.sockets);
-    watch_begin(&s->watch, s->setup.config, 0);
+    watch_begin(&s->watch, s->setup.config);
     start_timers(s);
     process_write(&s->process, &s->status.page->process);
     start_current(s);

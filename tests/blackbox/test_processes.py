@@ -170,6 +170,27 @@ def test_a_resolver_that_pauses_for_a_second_is_not_killed(nodedot):
     stays(lambda: nodedot.resolvers() == [first], 2, "the resolver")
 
 
+@pytest.mark.quiet
+def test_a_drain_reads_what_its_sockets_hold_also_when_workers_get_fewer(start, upstream):
+    """The old resolver stands still while the new one takes over: what its sockets were given by then is its own to answer."""
+    program = start(upstream, server={"workers": 4})
+    first = program.resolver()
+    before = len(program.log())
+    os.kill(first, signal.SIGSTOP)
+    try:
+        clients = [program.udp() for _ in range(64)]
+        for i, udp in enumerate(clients):
+            udp.send(wire.query(f"waits{i}.test"))
+        program.write_config({**program.config, "server": {**program.config["server"], "workers": 1}})
+        program.signal(signal.SIGHUP)
+        program.wait_log("resolver draining", start=before)
+    finally:
+        os.kill(first, signal.SIGCONT)
+    for i, udp in enumerate(clients):
+        with udp:
+            assert right(client.parse(udp.receive(5)), f"waits{i}.test"), i
+
+
 @pytest.mark.parametrize("how", ["broken", "removed"])
 @pytest.mark.parametrize("option", ["ca-file", "client-cert", "client-key", "pin-file"])
 def test_a_file_that_broke_meanwhile_does_not_end_dns_at_the_next_crash(

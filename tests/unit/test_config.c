@@ -155,6 +155,7 @@ static void forget_files(struct config *c)
     config_release(c);
     memset(c->files, 0, sizeof(c->files));
     memset(c->held, 0, sizeof(c->held));
+    memset(c->states, 0, sizeof(c->states));
     c->file_count = 0;
     for (size_t i = 0; i < CONFIG_UPSTREAMS; i++)
         c->upstreams[i].ca = c->upstreams[i].certificate = c->upstreams[i].key = NULL;
@@ -189,8 +190,9 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-    static const char *const names[] = {"nodedot.ini", "printed.ini", "pins",  "ca.pem",
-                                        "cert.pem",    "key.pem",     "closed"};
+    static const char *const names[] = {"nodedot.ini", "printed.ini", "pins",     "ca.pem",     "cert.pem", "key.pem",
+                                        "closed",      "held-ca",     "held-key", "held-0",     "held-1",   "held-2",
+                                        "held-3",      "held-4",      "large",    "large-exact"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -40,6 +41,7 @@ struct board {
         _Atomic bool took_over, drained, stopped, orphaned;
     } told[GENERATIONS];
     _Atomic unsigned formatted;    /* caches laid out */
+    _Atomic bool change_early;     /* the configuration's file, once it was read */
     _Atomic pid_t stranger;        /* a child of the supervisor that it knows nothing of */
     _Atomic int fall_silent;       /* for the resolver: stop the heartbeat of one thread */
     _Atomic uint64_t fall_unready; /* for the resolver: report that it is not ready any more */
@@ -92,12 +94,14 @@ enum config_result config_load(const struct config_source *source, struct config
     enum config_result result = CONFIG_OK;
 
     memset(out, 0, sizeof *out);
+    out->file_count = 1;
+    out->states[0] = file_state_of(source->file);
+    snprintf(out->files[0], CONFIG_PATH, "%s", source->file);
     if (file == NULL)
         return CONFIG_UNREADABLE;
     out->log_level = LOG_LEVEL_DEBUG;
-    out->upstream_count = out->probe_address_count = out->file_count = 1;
+    out->upstream_count = out->probe_address_count = 1;
     endpoint_parse("127.0.0.1", 1, &out->probe_addresses[0]);
-    snprintf(out->files[0], CONFIG_PATH, "%s", source->file);
     while (fscanf(file, "%31s %63s", key, value) == 2)
         if (!fake_option(out, key, value)) {
             fprintf(errors, "bad key %s\nbad value %s\n", key, value);
@@ -320,6 +324,8 @@ static _Noreturn void run_supervisor(void)
         _exit(0);
     }
     board->stranger = stranger;
+    if (board->change_early)
+        configure("counts");
     _exit(supervisor_run(&source, &config));
 }
 
@@ -750,6 +756,28 @@ static void a_changed_file_is_noticed_when_it_has_settled(void **state)
     stop();
 }
 
+static void a_file_that_changed_before_the_watch_began_is_noticed(void **state)
+{
+    (void)state;
+    board->change_early = true;
+    configure("serves");
+    supervisor = start_supervisor();
+    wait_until(5000, ask(dns_port) == 2);
+    stop();
+}
+
+static void a_missing_file_is_noticed_when_it_comes_back(void **state)
+{
+    (void)state;
+    start("serves");
+    unlink(config_file);
+    kill(supervisor, SIGHUP);
+    wait_until(2000, logged("reload failed") == 1);
+    configure("serves");
+    wait_until(5000, ask(dns_port) == 2);
+    stop();
+}
+
 static void a_swapped_link_is_noticed(void **state)
 {
     char first[80], second[80], link_name[80];
@@ -1128,6 +1156,41 @@ static void the_status_page_is_read_only_for_who_is_handed_it(void **state)
     shared_destroy(&shared);
 }
 
+/* Linux 6.3, and not in every C library: MFD_EXEC and F_SEAL_EXEC. Some of these kernels refuse every file that does not ask
+ * for the seal itself, others only one that asks for the opposite. */
+#define MFD_EXECUTABLE   0x0010U
+#define SEALED_EXECUTION 0x0020
+
+/* Exit status: 0 done, 1 refused, 77 this kernel or this user cannot tell. */
+static _Noreturn void create_where_executable_memory_is_refused(void)
+{
+    struct shared shared;
+    int fd;
+
+    if (unshare(CLONE_NEWPID) < 0)
+        _exit(77);
+    pid_t pid = fork(); /* the first process of the namespace, whose setting it is */
+    if (pid > 0)
+        _exit(exit_status(pid));
+    fd = open("/proc/sys/vm/memfd_noexec", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "2", 1) != 1 || memfd_create("refused", MFD_EXECUTABLE) >= 0)
+        _exit(77);
+    bool made = shared_create(&shared, "test", 8192) == 0;
+    _exit(made && (fcntl(shared.fd, F_GET_SEALS) & SEALED_EXECUTION) != 0 ? 0 : 1);
+}
+
+static void memory_is_made_also_where_executable_files_in_memory_are_refused(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0)
+        create_where_executable_memory_is_refused();
+    int status = exit_status(pid);
+    if (status == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 static void gauges_of_an_ended_resolver_are_forgotten_and_counters_are_not(void **state)
 {
     (void)state;
@@ -1160,6 +1223,8 @@ static const struct CMUnitTest tests[] = {
     test(nothing_is_left_when_the_supervisor_is_killed),
     test(a_reload_keeps_the_cache_and_loses_no_query),
     test(a_changed_file_is_noticed_when_it_has_settled),
+    test(a_file_that_changed_before_the_watch_began_is_noticed),
+    test(a_missing_file_is_noticed_when_it_comes_back),
     test(a_swapped_link_is_noticed),
     test(a_bad_file_leaves_the_old_generation_and_shows_every_error),
     test(a_new_generation_that_crashes_or_cannot_load_is_given_up),
@@ -1180,6 +1245,7 @@ static const struct CMUnitTest tests[] = {
     test(a_stop_ends_a_reload_as_well),
     test(the_status_tells_of_generations_and_reloads),
     test(the_status_page_is_read_only_for_who_is_handed_it),
+    test(memory_is_made_also_where_executable_files_in_memory_are_refused),
     test(gauges_of_an_ended_resolver_are_forgotten_and_counters_are_not),
 };
 

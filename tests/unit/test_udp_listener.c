@@ -569,6 +569,22 @@ static void what_waits_in_the_socket_is_read_when_nobody_else_will(void **state)
     close(fd);
 }
 
+static void what_waits_in_a_socket_that_was_taken_out_of_service_is_read(void **state)
+{
+    (void)state;
+    listen_at("127.0.0.1");
+    int fd = peer_open("127.0.0.1");
+    for (uint16_t i = 0; i < 3; i++)
+        peer_ask(fd, ANSWER, i, 60, 30);
+    assert_int_equal(connect(server.listener.fd, &server.listener.endpoint->any, server.listener.endpoint->size), 0);
+    peer_ask(fd, ANSWER, 3, 60, 30); /* too late */
+    udp_stop(&server.listener, false);
+    assert_int_equal(server.seen_count, 3);
+    for (uint16_t i = 0; i < 3; i++)
+        expect_answer(fd, i, 60);
+    close(fd);
+}
+
 static void what_waits_behind_a_full_send_buffer_is_read_in_the_end_too(void **state)
 {
     enum { QUERIES = 3 * UDP_BATCH };
@@ -607,6 +623,7 @@ int main(void)
         TEST(a_wildcard_socket_keeps_the_addresses_of_answers_that_wait),
         TEST(a_client_that_cannot_be_reached_does_not_harm_the_others),
         TEST(a_stopped_listener_reads_no_more_but_sends_late_answers),
+        TEST(what_waits_in_a_socket_that_was_taken_out_of_service_is_read),
         TEST(what_waits_in_the_socket_is_read_when_nobody_else_will),
         TEST(what_waits_behind_a_full_send_buffer_is_read_in_the_end_too),
     };

@@ -136,7 +136,8 @@ struct config {
     /* every file that was read: the INI file, pin files, CA files, keys; watched for changes */
     char files[CONFIG_FILES][CONFIG_PATH];
     size_t file_count;
-    struct file_text held[CONFIG_FILES]; /* contents, in the same order; none of the INI file and of pin files */
+    struct file_state states[CONFIG_FILES]; /* just before each was read */
+    struct file_text held[CONFIG_FILES];    /* contents, in the same order; none of the INI file and of pin files */
     size_t held_octets;
 };
 
@@ -156,7 +157,8 @@ enum config_result {
 };
 
 /* Reads everything into *out (large: keep it static or on the heap). Every error is written to errors, one line each,
- * as "FILE:LINE: [section] key: what is wrong, what was expected". After anything but CONFIG_OK *out is unusable. */
+ * as "FILE:LINE: [section] key: what is wrong, what was expected". After anything but CONFIG_OK *out is unusable,
+ * but for the list of files and their states: a change of one of them is a reason to load again. */
 enum config_result config_load(const struct config_source *source, struct config *out, FILE *errors);
 
 /* Releases the contents of files that config holds. Call it before loading into a struct again. It is allowed for a

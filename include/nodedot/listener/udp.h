@@ -66,7 +66,7 @@ void udp_init(struct udp_listener *listener, struct ev_loop *loop, int fd, const
 void udp_start(struct udp_listener *listener);
 
 /* Stops reading; answers can still be sent. with_rest: first takes what waits in the socket, because nobody else
- * will. */
+ * will. A socket that was taken out of service is always read to its end. */
 void udp_stop(struct udp_listener *listener, bool with_rest);
 
 /* Sends what is queued. Call before the loop sleeps. */

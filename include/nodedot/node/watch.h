@@ -16,18 +16,14 @@
 #define WATCH_INTERVAL_S 1.0
 
 struct watch {
-    const struct config *config; /* of these files; it may be reloaded in place, hence the copies */
-    uint64_t names;              /* which files these were */
+    const struct config *config; /* whose files */
     uint64_t loaded;             /* their state at the last read */
     uint64_t seen;               /* at the last poll */
 };
 
-/* The state of a configuration's files, as one number. */
-uint64_t watch_stamp(const struct config *config);
-
-/* Watches the files of config from now on; before is watch_stamp() of what was watched, taken before config was read,
- * so that a change in between is noticed. */
-void watch_begin(struct watch *watch, const struct config *config, uint64_t before);
+/* Watches the files of config from now on. They are compared with what they were like just before config_load() read
+ * them, so a change since then is noticed. The load may have failed. */
+void watch_begin(struct watch *watch, const struct config *config);
 
 /* One poll. True once for each change that has settled. */
 bool watch_poll(struct watch *watch);
