@@ -389,8 +389,7 @@ void http_drain(struct http_server *server)
     for (struct http_connection *c = server->connections; c < server->connections + HTTP_CONNECTIONS; c++) {
         c->keep_alive = false;
         if (c->state == HTTP_READING && c->served && c->in_used == 0)
-            close_connection(
-                c); /* a client with a persistent connection repeats the request when it is closed (RFC 9112 section 9.3.1) */
+            close_connection(c); /* the client repeats its request on a new connection (RFC 9112 section 9.3.1) */
         else if (c->state == HTTP_READING)
             c->until_us = clock_us() + HTTP_DRAIN_MS * 1000;
     }
