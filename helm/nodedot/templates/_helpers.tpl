@@ -117,6 +117,26 @@ ${POD_IP}:{{ $port }}
   targetLabel: instance
 {{- end }}
 
+{{/* An upstream's name has 63 characters at most; of two long domains with the same beginning the hash tells which is which. */}}
+{{- define "nodedot.stubDomain.upstream" -}}
+{{- if gt (len .) 58 }}
+{{- printf "stub-%s-%s" (trunc 49 .) (sha256sum . | trunc 8) }}
+{{- else }}
+{{- printf "stub-%s" . }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of their servers, as JSON. */}}
+{{- define "nodedot.stubDomain.ports" -}}
+{{- $ports := list }}
+{{- range $servers := .Values.stubDomains }}
+{{- range $servers }}
+{{- $ports = append $ports (regexMatch "^([0-9.]+|\\[.*\\]):[0-9]+$" . | ternary (regexFind "[0-9]+$" .) "53" | int) }}
+{{- end }}
+{{- end }}
+{{- toJson (uniq $ports) }}
+{{- end }}
+
 {{/* What the chart sets without being asked, as JSON. */}}
 {{- define "nodedot.config.defaults" -}}
 {{- $config := dict
@@ -135,6 +155,11 @@ ${POD_IP}:{{ $port }}
 {{- range prepend .Values.kubeDns.zones .Values.dnsDomain }}
 {{- $_ := set $config (printf "zone %s" .) (dict "upstream" "kube-dns" "negative-max-ttl" 5 "stale-max" 0) }}
 {{- end }}
+{{- end }}
+{{- range $domain, $servers := .Values.stubDomains }}
+{{- $name := include "nodedot.stubDomain.upstream" $domain }}
+{{- $_ := set $config (printf "upstream %s" $name) (dict "address" $servers "transport" "plain") }}
+{{- $_ := set $config (printf "zone %s" $domain) (dict "upstream" $name) }}
 {{- end }}
 {{- if .Values.metrics.enabled }}
 {{- $_ := set $config "metrics" (dict "listen" (include "nodedot.metrics.listen" .)) }}
