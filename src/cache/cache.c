@@ -13,16 +13,17 @@
 #define CACHE_LINE  64
 /* Writers of 16 shards seldom meet. A shard has at least CACHE_MIN_SIZE, or the largest message would not fit. */
 #define SHARDS_MAX 16
-/* A store holds a mutex for a few microseconds. Who finds it taken gives up the CPU this often, then the store. */
+/* A store holds a mutex for a few microseconds. A thread that finds it taken yields the CPU this often, then gives up
+ * the store. */
 #define STORE_TRIES 32
-/* cache_clear() waits for a second: it happens once, after a crash, and what it does matters more. */
+/* cache_clear() waits for a second: it happens once, after a crash, and is more important. */
 #define CLEAR_TRIES    1000
 #define CLEAR_PAUSE_NS 1000000
 /* TTL positions that a look-up takes from the ring at a time. */
 #define TTL_BATCH 64
-/* An answer in use is worth asking for again in this part of its life. */
+/* An answer in use is refreshed in this part of its life. */
 #define PREFETCH_PART 10
-/* Failures in a row that are told apart: more do not make the memory of them longer. */
+/* Consecutive failures that are counted: more do not extend their lifetime. */
 #define FAILURES_COUNTED 4
 
 /* In front of the mapping. Never changes after cache_format(). */
@@ -48,7 +49,7 @@ struct shard {
 /* What may change in a record while others read it: one word. */
 struct record_notes {
     uint32_t failed_at;  /* second of a failure: of this one, or of a refresh when the answer was stale; 0: none */
-    uint32_t claimed_at; /* second in which somebody began to refresh it; 0: nobody did */
+    uint32_t claimed_at; /* second in which a refresh began; 0: none */
 };
 _Static_assert(sizeof(struct record_notes) == sizeof(uint64_t), "notes are read and changed as one word");
 
@@ -256,7 +257,7 @@ static bool candidate_read(const struct ring_cursor *cursor, const struct cache_
     return ring_copy(cursor, sizeof(*record), out, wanted) && question_matches(out, wanted, key->question);
 }
 
-/* Would the answer come from the same place today? */
+/* Does the answer come from the current source? */
 static bool record_is_current(const struct record *record, const struct cache_key *key)
 {
     return record->origin == key->origin || record->origin == key->origin_also;
@@ -454,7 +455,7 @@ static uint32_t ttl_clamp(uint32_t ttl, uint32_t least, uint32_t most)
     return smaller(ttl > least ? ttl : least, most);
 }
 
-/* Seconds that the answer is to live; *least and *most: what its records' TTLs are held to. 0: not to be stored. */
+/* Lifetime of the answer in seconds; *least and *most: limits of its records' TTLs. 0: not stored. */
 static uint32_t answer_life(const uint8_t *message, const struct answer_info *info, const struct cache_limits *limits,
                             uint32_t *least, uint32_t *most)
 {
@@ -603,7 +604,7 @@ void cache_forgive(struct cache *cache, const struct cache_key *key)
     struct ring_cursor cursor;
     struct record record;
 
-    /* As a rule there is nothing, and then no mutex is taken. */
+    /* Usually there is nothing, and no mutex is taken. */
     if (!record_find(&shard->ring, key, &cursor, &record) || record.notes.failed_at == 0 ||
         !shard_lock(shard, STORE_TRIES, 0))
         return;

@@ -34,14 +34,14 @@
 #define OCTETS_PER_ENTRY 64
 /* Second buckets come into play from here on. Filling the first to the brim would make both full too often. */
 #define BUCKET_COMFORTABLE 6
-/* One record must not push out more than this part of the others. */
+/* One record must not evict more than this part of the others. */
 #define RECORD_SHARE 8
 /* Used records that one append moves at most, and steps of the tail that it makes ahead of need, so that a store stays
  * within some microseconds. At 16, 94 of 100 records may be in use before some of them are lost for want of moves. */
 #define STEPS_MAX 16
-/* This part of the ring is kept free. Records in use gather, because they are moved one behind the other; an append
- * that met a crowd of them at the tail could not move all, and would drop what is wanted. With this much in hand, the
- * next appends go on with it: 1/32 lets half of the ring be one crowd. */
+/* This part of the ring is kept free. Records in use gather, because they are moved one after the other; an append that
+ * met many of them at the tail could not move all, and would drop wanted ones. With this reserve, the next appends
+ * continue the work: with 1/32, half of the ring may be such a group. */
 #define SPARE_SHARE 32
 
 struct ring_state {
@@ -341,7 +341,7 @@ static _Atomic uint64_t *slot_choose(const struct ring *ring, uint64_t hash, boo
     return first_taken < BUCKET_COMFORTABLE || first_taken <= second_taken ? first : second;
 }
 
-/* Nobody may trust what is before position any more. The writer may overwrite it after this. */
+/* Data before position is invalid. The writer may overwrite it after this. */
 static void tail_advance(struct ring *ring, uint64_t position)
 {
     set_relaxed(&ring->state->tail, position);

@@ -11,14 +11,14 @@
 
 /* Connections accepted in one turn before queries have theirs. */
 #define TCP_ACCEPTS 16
-/* How often idle connections are looked for. */
+/* Interval between searches for idle connections. */
 #define TCP_SWEEP_S 0.25
-/* Connections looked at for one that makes room, those unused longest first; and idle ones among them that are compared:
- * so a flood of connections costs little each. */
+/* Connections looked at for one that makes room, those unused longest first; and idle ones among them that are
+ * compared: so a flood of connections costs little each. */
 #define TCP_EVICT_LOOK    256
 #define TCP_EVICT_COMPARE 32
-/* While draining, a connection is closed when it has been quiet for so long: queries sent before it saw our going are
- * read. */
+/* While draining, a connection is closed after it has been quiet for this long: queries that were sent before the
+ * client saw the close are read. */
 #define TCP_DRAIN_QUIET_MS 300
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents);
@@ -169,8 +169,8 @@ static bool may_lose_output(const struct tcp_connection *c, uint64_t now)
     return c != c->listener->in_hand && unwritten(c) > 0 && (!c->dirty || now - c->used_ms >= TCP_STUCK_MS);
 }
 
-/* Whose answers go so that c can have its own: of a client that has more connections than others, of those the one that
- * has not read for longest. NULL: none of a client that has as many as that of c, and nobody is stuck. */
+/* The connection that loses its buffer for c: of a client that has more connections, the one that has not read for
+ * longest. NULL: no client has more than that of c, and none is stuck. */
 static struct tcp_connection *choose_slow_reader(const struct tcp_connection *c)
 {
     struct tcp_listener *listener = c->listener;
@@ -409,7 +409,7 @@ static void read_queries(struct tcp_connection *c)
         c->over = true;
         return;
     }
-    if (n == 0) { /* the peer may still read what it asked for */
+    if (n == 0) { /* the peer may still read its answers */
         c->state = TCP_FINISHING;
         c->ended = true;
     }
@@ -450,7 +450,7 @@ static bool may_make_room(const struct tcp_connection *c, uint64_t now)
     return !c->dirty && c->unanswered == 0 && (between_messages || now - c->used_ms >= TCP_STUCK_MS);
 }
 
-/* The idle connection that goes for one of this newcomer. NULL: none. */
+/* The idle connection to close for one of this new client. NULL: none. */
 static struct tcp_connection *choose_idle(const struct tcp_listener *listener, const struct endpoint *newcomer)
 {
     uint32_t most = quota_held(listener->quota, newcomer);
@@ -474,8 +474,9 @@ static struct tcp_connection *choose_idle(const struct tcp_listener *listener, c
     return victim;
 }
 
-/* Nobody is idle for long. Whoever keeps a query waiting on each of many connections must not keep others out: of a
- * client that will still have more than the newcomer, the connection that was used longest ago. NULL: all have as few. */
+/* No connection is idle for long. A client that keeps a query waiting on each of many connections must not block
+ * others: of a client that will still have more than the new one, the connection that was used longest ago. NULL: all
+ * have as few. */
 static struct tcp_connection *choose_of_many(const struct tcp_listener *listener, const struct endpoint *newcomer)
 {
     uint32_t most = quota_held(listener->quota, newcomer) + 1;
@@ -498,7 +499,7 @@ static bool make_room(struct tcp_listener *listener, const struct endpoint *newc
     struct tcp_connection *victim = choose_idle(listener, newcomer);
     struct tcp_connection *of_many = NULL;
 
-    /* Who connected or asked a moment ago may be about to ask. */
+    /* A client that connected or asked a moment ago may be about to ask. */
     if (victim == NULL || clock_ms() - victim->used_ms < TCP_STUCK_MS)
         of_many = choose_of_many(listener, newcomer);
     if (victim == NULL || (of_many != NULL && quota_held(listener->quota, &of_many->endpoint) >
@@ -536,7 +537,7 @@ static struct tcp_connection *begin_connection(struct tcp_listener *listener, in
     c->endpoint = *endpoint;
     c->state = TCP_OPEN;
     c->serial = ++listener->serial != 0 ? listener->serial : ++listener->serial; /* 0 is nobody's */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));             /* works without, only slower */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));             /* works without it, only slower */
     ev_io_init(&c->io, on_io, fd, EV_READ);
     c->io.data = c;
     c->used_ms = clock_ms();
@@ -548,7 +549,7 @@ static struct tcp_connection *begin_connection(struct tcp_listener *listener, in
     return c;
 }
 
-/* No descriptor or memory is free: those who wait would wake us again and again. on_sweep() goes on. */
+/* No descriptor or memory is free: waiting connections would wake us repeatedly. on_sweep() resumes accepting. */
 static void pause_accepting(struct tcp_listener *listener)
 {
     for (size_t i = 0; i < listener->accept_count; i++)
@@ -591,7 +592,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents)
     (void)loop, (void)revents;
     for (struct tcp_connection *c = listener->oldest, *next; c != NULL && now - c->used_ms >= limit; c = next) {
         next = c->newer;
-        /* Who waits for us is not idle; who does not take what we have, or sends no whole query, is. */
+        /* A client that waits for us is not idle. One that does not read our answers, or sends no whole query, is. */
         if (c->unanswered > 0 && unwritten(c) == 0)
             continue;
         if (listener->draining && !closable(c) && now - c->used_ms < listener->idle_ms)

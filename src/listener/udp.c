@@ -7,7 +7,8 @@
 
 /* Full batches read in one turn before the upstreams have theirs. */
 #define UDP_BATCHES 4
-/* Read in the end, when nobody will read after us: more than the largest socket buffer holds, and an end to a flood. */
+/* Maximum number read at the end, when no other process will read: more than the largest socket buffer holds, so that a
+ * flood cannot prolong it. */
 #define UDP_REST_BATCHES 1024
 
 static void on_io(struct ev_loop *loop, ev_io *io, int revents);
@@ -56,7 +57,7 @@ void udp_start(struct udp_listener *listener)
     watch(listener);
 }
 
-/* Where the query was sent to: the source of the answer, or a client would not know it. */
+/* The destination of the query is the source of the answer; otherwise the client would reject it. */
 static void read_local(struct msghdr *header, struct endpoint *local)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {

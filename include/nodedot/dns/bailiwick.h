@@ -1,8 +1,8 @@
-/* bailiwick.h - which records of an upstream's answer belong to the question.
+/* bailiwick.h - removes records of an upstream's answer that do not belong to the question.
  *
- * The cache keeps answers whole, under their question, so a false record never becomes the answer to another question
- * here. But it would be passed on, and who caches records one by one behind us (a pod's own resolver, a library) might
- * believe it. Kept are, of
+ * The cache stores whole answers under their question, so a forged record never becomes the answer to another question
+ * here. But it would be passed on to clients that cache single records (a pod's own resolver, a library). These records
+ * are kept:
  *
  *   ANSWER      records owned by QNAME or by a name that the chain of CNAMEs and DNAMEs leads to from there, at most
  *               BAILIWICK_CHAIN names, and the DNAMEs of that chain with their signatures;
@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Names that a chain is followed through; resolvers stop at 8 to 16. */
+/* Maximum number of names in a chain; resolvers stop at 8 to 16. */
 #define BAILIWICK_CHAIN 32
 
 struct bailiwick;
@@ -40,10 +40,10 @@ struct bailiwick_answer {
     const uint16_t *ttl_offsets;
 };
 
-/* Leaves out the records that do not belong. When there are none, as with honest servers, *answer stays as it is, to
- * the octet; else it is replaced by one in the workspace, good until the next call, which is not longer, has no OPT
- * (what info says of it is kept), and parses. An answer that cannot be written without growing (its names rest on what is no
- * name) becomes a SERVFAIL without records. Returns how many records were left out. */
+/* Removes the records that do not belong. If there are none, as with honest servers, *answer is unchanged, to the
+ * octet. Otherwise it is replaced by one in the workspace, valid until the next call, which is not longer, has no OPT
+ * (info keeps its contents), and parses. An answer that cannot be written without growing (its names refer to data that
+ * is no name) becomes a SERVFAIL without records. Returns the number of removed records. */
 unsigned bailiwick_keep(struct bailiwick *b, struct bailiwick_answer *answer);
 
 #endif

@@ -1,4 +1,4 @@
-/* edns.h - the OPT record (RFC 6891) and the options that we know.
+/* edns.h - the OPT record (RFC 6891) and the supported options.
  *
  * We advertise EDNS_UDP_SIZE to clients and upstreams (RFC 9715 and DNS flag day 2020: no fragments).
  */
@@ -53,9 +53,9 @@ struct edns {
     uint8_t cookie[COOKIE_OPTION_MAX];
 };
 
-/* Reads the body of an OPT record behind its TYPE field: CLASS, TTL, RDLENGTH, RDATA. Sets w->bad for options that do
- * not fill RDATA exactly or a keepalive of the wrong length. Unknown options are passed over. A broken COOKIE is only
- * noted: in an answer, where we did not ask for one, it is nobody's concern. */
+/* Reads the body of an OPT record after its TYPE field: CLASS, TTL, RDLENGTH, RDATA. Sets w->bad for options that do
+ * not fill RDATA exactly or a keepalive of the wrong length. Unknown options are skipped. A malformed COOKIE is only
+ * noted: in an answer, where we did not send one, it is ignored. */
 void edns_read(struct wire *w, struct edns *out);
 
 /* Looks for an Extended DNS Error in a body that edns_read() has accepted; *code is the INFO-CODE of the first. */

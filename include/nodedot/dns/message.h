@@ -1,4 +1,4 @@
-/* message.h - DNS messages: what a client asked, what an upstream answered, and what we write to both.
+/* message.h - DNS messages: parses queries of clients and answers of upstreams, and writes messages to both.
  *
  * Pure functions on octets; no I/O, no clock, no allocation.
  * Rules: RFC 1035 section 4, RFC 2181 section 8 (TTLs), RFC 2308 (negative answers), RFC 6840 sections 5.7 to 5.9
@@ -18,8 +18,8 @@
 #define MESSAGE_MAX_OCTETS 65535
 /* Longest question: a name, TYPE and CLASS. */
 #define QUESTION_MAX_OCTETS (NAME_MAX_OCTETS + 4)
-/* Records of one answer whose TTLs we follow; an answer with more is passed on and not cached. A full 64 KiB message of
- * smallest records (12 octets: pointer, TYPE, CLASS, TTL, RDLENGTH) has 5,461. */
+/* Maximum number of records of an answer whose TTLs are tracked; an answer with more is passed on and not cached. A
+ * full 64 KiB message of the smallest records (12 octets: pointer, TYPE, CLASS, TTL, RDLENGTH) has 5,461. */
 #define MESSAGE_MAX_RECORDS 5461
 /* A query to an upstream: header, question, OPT with keepalive and padding to a block. */
 #define MESSAGE_QUERY_MAX (MESSAGE_HEADER + QUESTION_MAX_OCTETS + 2 * EDNS_PADDING_BLOCK)
@@ -39,7 +39,7 @@ enum {
     MESSAGE_RCODE = 0x000f
 };
 
-/* Where the header's numbers stand, two octets each; the ID is first. */
+/* Offsets of the header's fields, two octets each; the ID is first. */
 enum {
     MESSAGE_FLAGS_AT = 2,
     MESSAGE_QDCOUNT_AT = 4,
@@ -99,7 +99,7 @@ struct query_message {
     struct cookie cookie; /* for the answer; the owner fills it in, see cookie_judge() */
 };
 
-/* What becomes of a query, in the order in which DESIGN's table checks it. */
+/* The verdict on a query, in the order of the checks. */
 enum query_verdict {
     QUERY_OK,
     QUERY_DROP,    /* shorter than a header, or QR set: no answer */
@@ -121,7 +121,7 @@ enum query_verdict {
  * then too. TC, Z, unknown EDNS flags and unknown options are ignored. The hot path: well below 100 ns. */
 enum query_verdict query_parse(const uint8_t *message, size_t size, struct query_message *out);
 
-/* What there is to know of an upstream's answer. */
+/* Everything known about an upstream's answer. */
 struct answer_info {
     uint16_t id;
     uint16_t flags;
@@ -132,7 +132,7 @@ struct answer_info {
     bool has_ede;
     uint16_t ede_code;         /* first Extended DNS Error of the upstream */
     size_t size_without_opt;   /* octets up to the OPT record; what stands behind an OPT is left out, see below */
-    size_t octets_behind;      /* octets behind the last record, which say nothing */
+    size_t octets_behind;      /* octets after the last record, which are ignored */
     uint16_t additional_count; /* ARCOUNT after that */
     bool negative;    /* NXDOMAIN, or NOERROR without a record of the type asked for at the CNAME chain's end */
     bool has_soa;     /* in AUTHORITY: without one a negative answer is not cached (RFC 2308 section 5) */
@@ -142,7 +142,7 @@ struct answer_info {
     uint16_t ttl_count; /* positions in ttl_offsets; UINT16_MAX: more than fit, so the answer must not be cached */
 };
 
-/* What the beginning of an upstream's message is. */
+/* The beginning of an upstream's message. */
 enum answer_head {
     ANSWER_HEAD_BROKEN, /* no answer: shorter than a header, without QR, of another opcode, or no readable question */
     ANSWER_HEAD_ALONE,  /* an answer that repeats no question (QDCOUNT 0) */
@@ -154,17 +154,17 @@ enum answer_head {
 enum answer_head answer_parse_head(const uint8_t *message, size_t size, struct answer_info *out);
 
 /* Parses the whole of an upstream's answer: header, one question, every record's frame, names and compression inside
- * the well-known types, an A of 4 octets and an AAAA of 16. Broken are also: a record of another class than the question's, a meta type (OPT outside ADDITIONAL, two OPTs, an OPT with a name, a TSIG that is
- * not last), and names that lead through more than NAME_STEPS_MAX labels and pointers. Octets behind the last record
- * are counted and left out, as other resolvers do: some servers send a whole buffer.
- * The time taken is linear in size. Fills ttl_offsets (capacity entries) with each TTL's distance from the message's
- * start, OPT left out. False for a message that is broken in any way, without QR, with another opcode, or whose QDCOUNT
- * is not 1.
+ * the well-known types, an A of 4 octets and an AAAA of 16. Broken are also: a record of another class than the
+ * question's, a meta type (OPT outside ADDITIONAL, two OPTs, an OPT with a name, a TSIG that is not last), and names
+ * that lead through more than NAME_STEPS_MAX labels and pointers. Octets behind the last record are counted and left
+ * out, as other resolvers do: some servers send a whole buffer. The time taken is linear in size. Fills ttl_offsets
+ * (capacity entries) with each TTL's distance from the message's start, OPT left out. False for a message that is
+ * broken in any way, without QR, with another opcode, or whose QDCOUNT is not 1.
  * An OPT is by custom the last record. Where it is not, additional records behind it are left out (pointers into them
  * would have to be rewritten; additional data are a hint, RFC 2181 section 9), as is a TSIG. */
 bool answer_parse(const uint8_t *message, size_t size, struct answer_info *out, uint16_t *ttl_offsets, size_t capacity);
 
-/* What the cache and the upstream path hand on to become an answer for a client. */
+/* Style of an answer for a client. */
 struct answer_style {
     bool udp;                   /* hold to the client's UDP size, else 65,535 */
     enum ede ede;               /* EDE_NONE: none */

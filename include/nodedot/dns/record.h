@@ -1,4 +1,4 @@
-/* record.h - resource records in a message: their frames, and where names stand in their data.
+/* record.h - resource records in a message: their frames, and the positions of names in their data.
  *
  * Rules: RFC 1035 section 4.1.3, RFC 3597 section 4 (which types may hold compressed names).
  */

@@ -1,7 +1,7 @@
-/* text.h - resource records in presentation format, for people who look at an answer.
+/* text.h - resource records in presentation format, for people.
  *
  * Pure functions on octets. Well-known types are written as a zone file has them, all others, and RDATA that is not as
- * its type wants it, as "\# LENGTH HEX". Nothing that a server sent leaves as anything but printable ASCII.
+ * its type wants it, as "\# LENGTH HEX". The output is printable ASCII, whatever the server sent.
  * Rules: RFC 1035 section 5.1, RFC 3597 section 5 (unknown types), RFC 4034 sections 2.2, 3.2 and 5.3 (DNSSEC), RFC
  *        8659 section 4.1.1 (CAA), RFC 9460 section 2.1 and appendix A (SVCB, HTTPS).
  */

@@ -1,7 +1,7 @@
 /* wire.h - one cursor that reads octets, and one that writes them.
  *
  * A read or write that does not fit sets bad and gives zero (or writes nothing); later ones do the same, so a
- * parser goes straight down and asks once. Numbers are in network order (RFC 1035 section 2.3.2).
+ * parser reads everything and checks once. Numbers are in network order (RFC 1035 section 2.3.2).
  */
 #ifndef NODEDOT_DNS_WIRE_H
 #define NODEDOT_DNS_WIRE_H

@@ -1,8 +1,8 @@
-/* client.h - who asked, and how an answer gets there: the common face of the UDP and the TCP listener.
+/* client.h - the client of a query and the way to it: the common interface of the UDP and TCP listeners.
  *
- * A listener hands each message up through on_query. The owner writes the answer to the place it is given, at once,
- * or keeps a copy of struct client and answers later with client_begin() and client_commit(). Every query that was
- * kept must be committed, with size 0 when there is no answer, or its connection would never be idle.
+ * A listener passes each message up through on_query. The owner either writes the answer to the given buffer at once,
+ * or keeps a copy of struct client and answers later with client_begin() and client_commit(). Every kept
+ * query must be committed, with size 0 if there is no answer. Otherwise its connection would never become idle.
  */
 #ifndef NODEDOT_LISTENER_CLIENT_H
 #define NODEDOT_LISTENER_CLIENT_H
@@ -15,9 +15,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What on_query returns when the answer comes later. */
+/* Return value of on_query if the answer comes later. */
 #define CLIENT_LATER (-1)
-/* What it returns when the client's connection is to be closed; for a datagram the same as 0. */
+/* Return value if the client's connection must be closed; for a datagram the same as 0. */
 #define CLIENT_CLOSE (-2)
 
 struct udp_listener;
@@ -28,25 +28,25 @@ struct client {
     struct endpoint local; /* the address that was asked, for wildcard sockets; size 0: the socket's own */
     struct udp_listener *udp;
     struct tcp_connection *tcp; /* when udp is NULL */
-    uint32_t serial;            /* of the connection: its memory may serve another client by now */
+    uint32_t serial;            /* of the connection, because its memory may serve another client later */
 };
 
-/* message has size octets. An answer goes to out, where capacity is at least MESSAGE_MAX_OCTETS. Returns the answer's
- * size, 0 for none, CLIENT_LATER or CLIENT_CLOSE. */
+/* message has size octets. An answer is written to out, whose capacity is at least MESSAGE_MAX_OCTETS. Returns the
+ * answer's size, 0 for none, CLIENT_LATER or CLIENT_CLOSE. */
 typedef ssize_t client_query(void *owner, const struct client *client, const uint8_t *message, size_t size,
                              uint8_t *out, size_t capacity);
 
-/* May this client be served at all? Asked once a connection; datagrams are judged by on_query. */
+/* May this client be served? Called once per connection; datagrams are judged by on_query. */
 typedef bool client_allowed(void *owner, const struct endpoint *endpoint);
 
-/* Room for a late answer, at least MESSAGE_MAX_OCTETS; NULL when the client is gone or cannot be served any more. Then
- * client_commit() must not be called. */
+/* A buffer for a late answer, at least MESSAGE_MAX_OCTETS; NULL if the client is gone or cannot be served any longer.
+ * Then client_commit() must not be called. */
 uint8_t *client_begin(const struct client *client, size_t *capacity);
 
-/* Hands over the size octets written there. They leave at the next flush. */
+/* Passes on the size octets written to the buffer. They are sent at the next flush. */
 void client_commit(const struct client *client, size_t size);
 
-/* The address that was asked, as far as it is known without a system call; size 0: it is not. */
+/* The address that was asked, if it is known without a system call; size 0: it is not. */
 void client_local(const struct client *client, struct endpoint *out);
 
 #endif

@@ -1,7 +1,7 @@
-/* quota.h - how many connections there are, in all and of each client; shared by all threads of a resolver.
+/* quota.h - counts and limits connections, in total and for each client; shared by all threads of a resolver.
  *
- * Clients are told apart as everywhere: endpoint_client_key().
- * Memory: a table of fixed size, twice as many places as there may be connections; it cannot run full.
+ * endpoint_client_key() defines a client.
+ * Memory: a table of fixed size, with twice as many places as there may be connections, so it cannot become full.
  * Shared: a mutex; it is taken when a connection begins or ends, not for a query.
  */
 #ifndef NODEDOT_LISTENER_QUOTA_H
@@ -20,10 +20,10 @@ void quota_destroy(struct quota *quota);
 
 enum quota_verdict { QUOTA_GRANTED, QUOTA_CLIENT_FULL, QUOTA_TOTAL_FULL };
 
-/* Counts a connection of this client, if both limits allow. */
+/* Counts a connection of this client, if both limits allow it. */
 enum quota_verdict quota_take(struct quota *quota, const struct endpoint *client);
 
-/* How many connections this client has. */
+/* Number of this client's connections. */
 uint32_t quota_held(struct quota *quota, const struct endpoint *client);
 
 /* It ended. */

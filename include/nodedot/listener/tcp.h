@@ -1,17 +1,18 @@
 /* tcp.h - queries over TCP: pipelined, answered in any order (RFC 7766).
  *
- * Limits: connections in all and per client (quota.h), both shared by all threads; TCP_UNANSWERED queries out on a
- *         connection, then it is not read until answers left; tcp-idle seconds without a whole message, or in which
- *         a slow reader took less than TCP_PROGRESS octets, end it. At the limit of all, an idle connection of this
- *         thread makes room: of those unused longest, one of the client that has most, and never one of a client
- *         that has fewer than the newcomer's. Idle is what has nothing outstanding, and what has been stuck in the
- *         middle of a query or of an answer for TCP_STUCK_MS. If none was idle for that long, one makes room whose
- *         client has at least two more than the newcomer's, whatever waits on it.
+ * Limits: connections in total and per client (quota.h), both shared by all threads. With TCP_UNANSWERED queries in
+ *         flight, a connection is not read until answers have been sent. It is closed after tcp-idle seconds without
+ *         a whole message, or in which a slow reader took less than TCP_PROGRESS octets. At the total limit, an idle
+ *         connection of this thread is closed for a new one: of those unused longest, one of the client with the most
+ *         connections, but never one of a client that has fewer than the new connection's client. A connection is
+ *         idle if nothing is outstanding, or if it has been stuck in the middle of a query or an answer for
+ *         TCP_STUCK_MS. If none is idle, one is closed whose client has at least two more than the new connection's,
+ *         whatever waits on it.
  * Memory: tcp-connections objects of TCP_IN octets, and TCP_OUTPUTS buffers of TCP_OUT octets for answers that wait
- *         to be written; a connection holds one only while it has such answers. Pages that are not used cost
- *         nothing. When all are held, a connection that is slow to read loses its own, and is closed: one of the
- *         client that has most connections, or one that has been stuck for TCP_STUCK_MS.
- * Writes: all answers of one turn of the loop leave in one write.
+ *         to be written; a connection holds one only while it has such answers. Unused pages cost
+ *         nothing. When all buffers are held, a slow reader loses its buffer and is closed: one of the client with the
+ *         most connections, or one that has been stuck for TCP_STUCK_MS.
+ * Writes: all answers of one turn of the loop are sent in one write.
  */
 #ifndef NODEDOT_LISTENER_TCP_H
 #define NODEDOT_LISTENER_TCP_H
@@ -31,12 +32,12 @@
 #define TCP_IN 4096
 /* Answers waiting for a slow reader: one of full length while another is written. */
 #define TCP_OUT (2 * (MESSAGE_MAX_OCTETS + 2))
-/* Connections with unwritten answers at the same time, a thread; 32 MiB if all were full. */
+/* Maximum number of connections of a thread with unwritten answers; 32 MiB if all buffers were full. */
 #define TCP_OUTPUTS 256
-/* What a reader must take of the answers that wait, all or so much, to be no idler. */
+/* A reader that takes this much, or all, of the waiting answers is not idle. */
 #define TCP_PROGRESS 16384
-/* A client writes a query, and reads an answer, in one go (RFC 7766 section 8). One that has stopped in the middle for
- * this long gives way to others. */
+/* A client writes a query, and reads an answer, without a pause (RFC 7766 section 8). One that has stopped in the
+ * middle for this long may be closed for others. */
 #define TCP_STUCK_MS 1000
 /* Queries of one connection that wait for an answer. */
 #define TCP_UNANSWERED 128
@@ -57,7 +58,7 @@ struct tcp_output {
 };
 
 struct tcp_connection {
-    void *pool_link; /* a released object is still asked for its serial */
+    void *pool_link; /* a released object may still be asked for its serial */
     struct tcp_listener *listener;
     struct tcp_connection *newer, *older; /* by the time of last use */
     struct tcp_connection *next_dirty;
@@ -70,7 +71,7 @@ struct tcp_connection {
     unsigned socket; /* that accepted it, in the order of tcp_add() */
     bool dirty;
     bool ended; /* by the peer */
-    bool over;  /* close at the next flush: never inside a callback that still uses it */
+    bool over;  /* close at the next flush, not inside a callback that still uses it */
     unsigned unanswered;
     uint64_t used_ms; /* last whole message, or progress in writing */
     size_t written;   /* octets since then */
@@ -79,7 +80,7 @@ struct tcp_connection {
     uint8_t in[TCP_IN];
 };
 
-/* What a thread's TCP connections share. */
+/* Common to all TCP connections of a thread. */
 struct tcp_listener {
     struct ev_loop *loop;
     struct metrics *metrics;
@@ -121,12 +122,12 @@ bool tcp_init(struct tcp_listener *listener, const struct tcp_setup *setup);
 void tcp_add(struct tcp_listener *listener, int fd);
 void tcp_start(struct tcp_listener *listener);
 
-/* Accepts no more. Connections close when they are answered and have been quiet for a moment, so that what was sent
- * before the client saw them close is still read; at_once: without that moment. */
+/* Accepts no more connections. Open ones close when they are answered and have been quiet for a moment, so that queries
+ * sent before the client saw the close are still read; at_once: without that moment. */
 void tcp_drain(struct tcp_listener *listener, bool at_once);
 
-/* The drain nears its end: takes what has come and reads no more queries; each connection has its answers and our FIN,
- * and closes when the peer's has come. */
+/* At the end of a drain: reads what has arrived and no more queries; each connection gets its answers and our FIN, and
+ * closes after the peer's FIN. */
 void tcp_finish(struct tcp_listener *listener);
 
 /* Writes what is queued. Call before the loop sleeps. */
@@ -135,7 +136,7 @@ void tcp_flush(struct tcp_listener *listener);
 /* Is no connection open? */
 bool tcp_is_idle(const struct tcp_listener *listener);
 
-/* Closes everything at once and gives back the memory. */
+/* Closes everything at once and releases the memory. */
 void tcp_close(struct tcp_listener *listener);
 
 /* See client_begin() and client_commit(). */

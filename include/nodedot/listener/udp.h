@@ -1,8 +1,8 @@
 /* udp.h - datagrams in and out, in batches.
  *
  * One recvmmsg(2) takes up to UDP_BATCH queries; their answers leave in one sendmmsg(2), as do all late answers of
- * one turn of the loop. When the socket's send buffer is full, reading stops until it has room: nothing is thrown
- * away while the kernel can still queue queries.
+ * one turn of the loop. When the socket's send buffer is full, reading stops until it has room: nothing is dropped
+ * while the kernel can still queue queries.
  */
 #ifndef NODEDOT_LISTENER_UDP_H
 #define NODEDOT_LISTENER_UDP_H
@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* Queries in one system call: its cost is spread over enough of them, and a batch still fits the second-level cache. */
+/* Queries per system call: enough to share its cost, and a batch still fits into the second-level cache. */
 #define UDP_BATCH 64
 /* Longest query that is read. We advertise EDNS_UDP_SIZE; one octet more tells a longer one. */
 #define UDP_QUERY_MAX (EDNS_UDP_SIZE + 1)
@@ -54,19 +54,20 @@ struct udp_listener {
     bool wildcard;                   /* answers must leave from the address that was asked */
     bool reading;
     bool blocked;            /* waits until the socket can send */
-    bool rest;               /* what waits in the socket is still to be read, though no more is watched for */
+    bool rest;               /* queries in the socket must still be read, although it is not watched any longer */
     struct udp_input *input; /* shared by the listeners of a thread */
     struct udp_output output;
 };
 
-/* Prepares a listener on a bound, non-blocking socket, which stays the caller's, as does endpoint. input: scratch memory. */
+/* Prepares a listener on a bound, non-blocking socket, which stays the caller's, as does endpoint. input: scratch
+ * memory. */
 void udp_init(struct udp_listener *listener, struct ev_loop *loop, int fd, const struct endpoint *endpoint,
               struct udp_input *input, struct metrics *metrics, client_query *on_query, void *owner);
 
 void udp_start(struct udp_listener *listener);
 
-/* Stops reading; answers can still be sent. with_rest: first takes what waits in the socket, because nobody else
- * will. A socket that was taken out of service is always read to its end. */
+/* Stops reading; answers can still be sent. with_rest: first reads the queries in the socket, because no other process
+ * will. */
 void udp_stop(struct udp_listener *listener, bool with_rest);
 
 /* Sends what is queued. Call before the loop sleeps. */
