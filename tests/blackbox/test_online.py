@@ -274,6 +274,18 @@ def test_a_server_that_dislikes_edns_is_asked_without_it(command, upstream, how,
     assert [q.has_edns for q in upstream.queries][-1] is False
 
 
+def test_a_server_that_is_silent_to_edns_is_asked_without_it(command, upstream):
+    upstream.default = imperfect.dislikes_edns("silence")
+    result = command("query", "a.test", servers=[upstream], auth="plain")
+    assert result.returncode == 0 and wire.address_of("a.test") in result.stdout
+
+
+def test_an_error_without_a_question_is_that_error(command, upstream):
+    upstream.default = imperfect.without_question(wire.REFUSED)
+    result = command("query", "a.test", servers=[upstream])
+    assert result.returncode == 1 and "over TLS: REFUSED" in result.stdout
+
+
 @pytest.mark.parametrize("tc", [True, False])
 @pytest.mark.parametrize("where", ["behind the question", "in an owner", "in the first RDATA", "in the last record"])
 def test_an_answer_that_is_cut_is_asked_for_over_tcp(command, upstream, where, tc):
