@@ -504,6 +504,16 @@ static void ttls_clamp(uint8_t *message, const uint16_t *offsets, size_t count, 
     }
 }
 
+void cache_limit_ttls(uint8_t *message, const struct answer_info *info, const uint16_t *ttl_offsets,
+                      const struct cache_limits *limits)
+{
+    uint32_t least = info->negative ? 0 : limits->min_ttl;
+    uint32_t most = smaller(info->negative ? limits->negative_max_ttl : limits->max_ttl, CACHE_LONGEST_TTL);
+
+    if (info->ttl_count <= MESSAGE_MAX_RECORDS)
+        ttls_clamp(message, ttl_offsets, info->ttl_count, least, most);
+}
+
 bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t *message,
                  const struct answer_info *info, const uint16_t *ttl_offsets, const struct cache_limits *limits,
                  uint32_t now)
@@ -555,13 +565,14 @@ static struct record failure_record(const struct cache_key *key, const struct re
     return record;
 }
 
-static void failure_write(uint8_t *out, const struct cache_key *key, const struct record *record)
+static void failure_write(uint8_t *out, const struct cache_key *key, uint16_t rcode, const struct record *record)
 {
     uint8_t *message = out + sizeof(*record);
+    unsigned shown = rcode <= MESSAGE_RCODE ? rcode : RCODE_SERVFAIL;
 
     memcpy(out, record, sizeof(*record));
     memset(message, 0, MESSAGE_HEADER);
-    wire_put_u16(message + MESSAGE_FLAGS_AT, MESSAGE_QR | MESSAGE_RD | MESSAGE_RA | RCODE_SERVFAIL);
+    wire_put_u16(message + MESSAGE_FLAGS_AT, (uint16_t)(MESSAGE_QR | MESSAGE_RD | MESSAGE_RA | shown));
     wire_put_u16(message + MESSAGE_QDCOUNT_AT, 1);
     question_write(message + MESSAGE_HEADER, key->question);
 }
@@ -576,7 +587,8 @@ static void failure_note(const struct ring_cursor *cursor, struct record *found,
     record_set_notes(cursor, &found->notes);
 }
 
-bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t forgiven, uint32_t now)
+bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint16_t rcode, uint32_t forgiven,
+                         uint32_t now)
 {
     struct shard *shard = &cache->shards[shard_number(cache, key->hash)];
     struct ring_cursor older;
@@ -590,7 +602,7 @@ bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint3
         failure_note(&older, &found, now);
     } else {
         record = failure_record(key, exists ? &found : NULL, forgiven, now);
-        failure_write(cache->record, key, &record);
+        failure_write(cache->record, key, rcode, &record);
         stored = ring_append(&shard->ring, key->hash, cache->record, sizeof(record) + record.message_size,
                              exists ? &older : NULL, is_fresh_answer, &now, cache->scratch);
     }

@@ -479,8 +479,8 @@ static void ask_elsewhere(struct flight *flight, struct exchange *exchange)
 /* Is the answer a failure that another server may not have? One other is asked. */
 static bool is_failure(const struct flight *flight, const struct answer_info *info)
 {
-    return info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN && flight->failed_rcode == 0 &&
-           flight->group->address_count > 1;
+    return info->rcode != RCODE_NOERROR && info->rcode != RCODE_NXDOMAIN && info->rcode != RCODE_YXDOMAIN &&
+           flight->failed_rcode == 0 && flight->group->address_count > 1;
 }
 
 /* What an answer says of those who were asked the same and did not answer. */

@@ -107,7 +107,8 @@ ssize_t answers_cached(struct answers *answers, const struct reply *reply, const
     return answers_stored(answers, reply, &hit, QUERY_FROM_CACHE);
 }
 
-ssize_t answers_upstream(struct answers *answers, const struct reply *reply, const struct bailiwick_answer *answer)
+ssize_t answers_upstream(struct answers *answers, const struct reply *reply, const struct bailiwick_answer *answer,
+                         const struct cache_limits *limits)
 {
     const struct answer_info *info = answer->info;
     struct answer_style style = style_of(answers, reply, info->has_ede ? (enum ede)info->ede_code : EDE_NONE);
@@ -116,6 +117,7 @@ ssize_t answers_upstream(struct answers *answers, const struct reply *reply, con
     if (info->size_without_opt > reply->capacity)
         return answers_error(answers, reply, RCODE_SERVFAIL, EDE_INVALID_DATA);
     memcpy(reply->out, answer->message, info->size_without_opt);
+    cache_limit_ttls(reply->out, info, answer->ttl_offsets, limits);
     wire_put_u16(reply->out + MESSAGE_ARCOUNT_AT, info->additional_count);
     style.extended_rcode = (uint16_t)(info->rcode >> 4);
     shown = reply->message->edns.present ? style.extended_rcode : 0;

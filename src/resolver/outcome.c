@@ -11,11 +11,11 @@ struct cache_key outcome_key(const struct outcome *outcome, const struct flight 
     return key;
 }
 
-void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key)
+void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key, uint16_t rcode)
 {
     const struct zone_config *zone = flight->zone; /* its upstream counts, even where the fallback was asked */
 
-    cache_store_failure(outcome->cache, key, group_recovered_s(&outcome->forward->groups[zone->upstream]),
+    cache_store_failure(outcome->cache, key, rcode, group_recovered_s(&outcome->forward->groups[zone->upstream]),
                         clock_seconds());
 }
 
@@ -33,8 +33,12 @@ void outcome_take(struct outcome *outcome, const struct flight *flight, struct c
     struct cache_limits limits = origins_limits(outcome->config, flight->zone);
 
     keep_bailiwick(outcome, answer);
+    if (answer->info->rcode == RCODE_YXDOMAIN) { /* an answer, with a DNAME that says why; asked for each time */
+        cache_forgive(outcome->cache, key);
+        return;
+    }
     if (!outcome_is_good(answer)) {
-        outcome_failed(outcome, flight, key);
+        outcome_failed(outcome, flight, key, answer->info->rcode);
         return;
     }
     origins_choose(outcome->origins, flight->zone, flight->fell_back, key);

@@ -128,7 +128,17 @@ static void on_failed(void *owner, struct flight *flight, enum ede why)
     /* A question that was never asked did not fail: when the upstream is back it must not find the name remembered as
      * bad. */
     if (why == EDE_NETWORK_ERROR && flight->asks > 0)
-        outcome_failed(&waiting->outcome, flight, &key);
+        outcome_failed(&waiting->outcome, flight, &key, RCODE_SERVFAIL);
+}
+
+/* A remembered failure is none: the fresh answer is on its way. */
+static ssize_t stale_answer(struct waiting *waiting, const struct reply *reply, const struct cache_key *key)
+{
+    struct cache_hit hit;
+
+    if (!answers_look_up(waiting->answers, reply, key, &hit) || hit.kind == CACHE_FAILURE)
+        return 0;
+    return answers_stored(waiting->answers, reply, &hit, QUERY_FROM_CACHE);
 }
 
 /* Serves stale answers where there are any, and notes the delay so that later clients get them at once. The flight goes
@@ -141,10 +151,10 @@ static void on_late(void *owner, struct flight *flight)
     struct cache_hit hit;
 
     if (cache_peek(waiting->answers->cache, &key, clock_seconds(), &hit) && hit.kind != CACHE_FAILURE)
-        outcome_failed(&waiting->outcome, flight, &key);
+        outcome_failed(&waiting->outcome, flight, &key, RCODE_SERVFAIL);
     for (struct waiting_query *query = flight->waiting, *next; query != NULL; query = next) {
         struct reply reply = begin_reply(query);
-        ssize_t size = reply.out != NULL ? answers_cached(waiting->answers, &reply, &key) : 0;
+        ssize_t size = reply.out != NULL ? stale_answer(waiting, &reply, &key) : 0;
 
         next = query->next;
         if (reply.out == NULL || size > 0) { /* else nothing is stale: it goes on waiting, and nothing is committed */
@@ -158,18 +168,20 @@ static void on_late(void *owner, struct flight *flight)
 
 /* The answer as it lies in the cache, with the limits on TTLs applied, or as the upstream sent it. When the upstream
  * failed, a stale answer is better (RFC 8767 section 5). */
-static ssize_t answer_of_flight(struct waiting *waiting, const struct reply *reply, const struct cache_key *key,
-                                const struct bailiwick_answer *answer)
+static ssize_t answer_of_flight(struct waiting *waiting, const struct reply *reply, const struct flight *flight,
+                                const struct cache_key *key, const struct bailiwick_answer *answer)
 {
+    struct cache_limits limits = origins_limits(waiting->config, flight->zone);
     struct cache_hit hit;
     bool found;
 
     if (outcome_is_good(answer))
         found = cache_read_back(waiting->answers->cache, key, clock_seconds(), reply->out, reply->capacity, &hit);
     else
-        found = answers_look_up(waiting->answers, reply, key, &hit) && hit.kind != CACHE_FAILURE;
+        found = answer->info->rcode != RCODE_YXDOMAIN && answers_look_up(waiting->answers, reply, key, &hit) &&
+                hit.kind != CACHE_FAILURE;
     return found ? answers_stored(waiting->answers, reply, &hit, QUERY_FROM_UPSTREAM)
-                 : answers_upstream(waiting->answers, reply, answer);
+                 : answers_upstream(waiting->answers, reply, answer, &limits);
 }
 
 static void on_answered(void *owner, struct flight *flight, const uint8_t *message, const struct answer_info *info,
@@ -186,7 +198,7 @@ static void on_answered(void *owner, struct flight *flight, const uint8_t *messa
     outcome_take(&waiting->outcome, flight, &key, &answer);
     while ((query = take_waiting(flight)) != NULL) {
         struct reply reply = begin_reply(query);
-        ssize_t size = reply.out != NULL ? answer_of_flight(waiting, &reply, &key, &answer) : 0;
+        ssize_t size = reply.out != NULL ? answer_of_flight(waiting, &reply, flight, &key, &answer) : 0;
 
         finish_query(waiting, query, &reply, size);
     }

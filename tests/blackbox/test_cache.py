@@ -474,3 +474,19 @@ def test_readers_and_writers_at_full_tilt_never_mix_answers(start, upstream):
     with program.load(1500, client.same_names(names)) as load, program.load(1000) as other:
         time.sleep(4)
     assert not load.lost and not load.wrong and not other.lost and not other.wrong
+
+
+def test_a_name_that_a_dname_makes_too_long_is_asked_for_each_time(nodedot):
+    """YXDOMAIN is an answer, not a failure, and its DNAME says why (RFC 6672 section 2.2)."""
+    nodedot.upstream.default = behaviours.failure(6)
+    for i in range(3):
+        assert nodedot.ask("long.test").rcode() == 6
+        assert len(nodedot.upstream.asked("long.test")) == i + 1
+
+
+@pytest.mark.parametrize("limit", [{"max-ttl": 0}, {"max-ttl": 100}], ids=["nothing is stored", "stored"])
+def test_limits_on_ttls_hold_whether_an_answer_is_stored_or_not(start, upstream, limit):
+    upstream.default = behaviours.addresses(3, ttl=5000)
+    program = start(upstream, cache=limit)
+    answer = program.ask("a.test", transport="tcp")
+    assert answer.answer[0].ttl == limit["max-ttl"]

@@ -311,14 +311,14 @@ static void a_failure_takes_the_place_of_an_answer_of_another_origin_and_begins_
 
     store_a(f, &q, 300);
     key.origin = key.origin_also = 1;
-    assert_true(cache_store_failure(f->cache, &key, 0, NOW));
+    assert_true(cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW));
     assert_true(cache_peek(f->cache, &key, NOW, &f->hit));
     assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
     key.origin = key.origin_also = 2;
-    assert_true(cache_store_failure(f->cache, &key, 0, NOW + 1)); /* of another upstream: the first one */
+    assert_true(cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW + 1)); /* of another upstream: the first one */
     assert_true(cache_peek(f->cache, &key, NOW + 1, &f->hit));
     assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
-    assert_true(cache_store_failure(f->cache, &key, 0, NOW + 2));
+    assert_true(cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW + 2));
     assert_true(cache_peek(f->cache, &key, NOW + 2, &f->hit));
     assert_int_equal(f->hit.life, 2 * CACHE_FAILURE_TTL);
 }
@@ -555,7 +555,7 @@ static bool store_failure(struct fixture *f, const struct question *q, uint32_t 
 {
     struct cache_key key = cache_key_of(f->cache, q, false, false);
 
-    return cache_store_failure(f->cache, &key, forgiven, now);
+    return cache_store_failure(f->cache, &key, RCODE_SERVFAIL, forgiven, now);
 }
 
 static void a_failure_is_a_servfail_for_five_seconds(void **state)

@@ -130,11 +130,17 @@ bool cache_store(struct cache *cache, const struct cache_key *key, const uint8_t
                  const struct answer_info *info, const uint16_t *ttl_offsets, const struct cache_limits *limits,
                  uint32_t now);
 
-/* Remembers that a question failed (RFC 9520 section 3.2): a lookup gives a SERVFAIL without records, of kind
- * CACHE_FAILURE, for CACHE_FAILURE_TTL seconds, or longer when it has failed before. Failures up to the second
+/* Holds the TTLs of an answer (a copy of what ttl_offsets were made for) to the limits, for an answer that is passed on
+ * without having been stored. */
+void cache_limit_ttls(uint8_t *message, const struct answer_info *info, const uint16_t *ttl_offsets,
+                      const struct cache_limits *limits);
+
+/* Remembers that a question failed (RFC 9520 section 3.2): a lookup gives this RCODE (SERVFAIL for one above 15) without
+ * records, of kind CACHE_FAILURE, for CACHE_FAILURE_TTL seconds, or longer when it has failed before. Failures up to the second
  * forgiven do not count. An answer that can still be served is not replaced: a fresh one stays as it is, in a stale one
  * the moment is noted (hit.failed_at); then false. */
-bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint32_t forgiven, uint32_t now);
+bool cache_store_failure(struct cache *cache, const struct cache_key *key, uint16_t rcode, uint32_t forgiven,
+                         uint32_t now);
 
 /* The question was answered, but the answer could not be stored: earlier failures no longer count. */
 void cache_forgive(struct cache *cache, const struct cache_key *key);

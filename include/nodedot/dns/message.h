@@ -55,6 +55,7 @@ enum rcode {
     RCODE_NXDOMAIN = 3,
     RCODE_NOTIMP = 4,
     RCODE_REFUSED = 5,
+    RCODE_YXDOMAIN = 6, /* a DNAME makes the name too long (RFC 6672 section 2.2) */
     RCODE_BADVERS = 16,
     RCODE_BADCOOKIE = 23
 };

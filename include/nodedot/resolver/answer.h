@@ -65,7 +65,8 @@ ssize_t answers_stored(struct answers *answers, const struct reply *reply, const
 /* Both together. 0: a miss. */
 ssize_t answers_cached(struct answers *answers, const struct reply *reply, const struct cache_key *key);
 
-/* The upstream's own message, for an answer that was not cached. */
-ssize_t answers_upstream(struct answers *answers, const struct reply *reply, const struct bailiwick_answer *answer);
+/* The upstream's own message, for an answer that was not cached, with its TTLs held to the zone's limits. */
+ssize_t answers_upstream(struct answers *answers, const struct reply *reply, const struct bailiwick_answer *answer,
+                         const struct cache_limits *limits);
 
 #endif

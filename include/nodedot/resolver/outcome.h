@@ -30,9 +30,9 @@ struct cache_key outcome_key(const struct outcome *outcome, const struct flight 
 void outcome_take(struct outcome *outcome, const struct flight *flight, struct cache_key *key,
                   struct bailiwick_answer *answer);
 
-/* Stores the failure of the flight's question; for an answer that can still be served stale, the failure of its
- * refresh. */
-void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key);
+/* Stores the failure of the flight's question, with its RCODE; for an answer that can still be served stale, the failure of
+ * its refresh. */
+void outcome_failed(struct outcome *outcome, const struct flight *flight, const struct cache_key *key, uint16_t rcode);
 
 /* Did the upstream answer the question, positively or negatively? */
 static inline bool outcome_is_good(const struct bailiwick_answer *answer)
