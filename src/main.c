@@ -132,6 +132,7 @@
 #include "nodedot/forward/survey.h"
 #include "nodedot/node/privileges.h"
 #include "nodedot/node/supervisor.h"
+#include "nodedot/observe/log.h"
 #include "nodedot/resolver/ask.h"
 #include "nodedot/tls/tls.h"
 
@@ -231,6 +232,7 @@ static int load(const struct config_source *source)
 
 static int run(const struct command_line *line)
 {
+    log_open();
     int result = privileges_begin();
 
     if (result < 0) {

@@ -117,6 +117,7 @@ static void put_process(struct json *j, const char *key, const struct process_st
     put_fixed(j, "cpu_seconds", atomic_load(&process->cpu_us), 6);
     put_number(j, "resident_bytes", atomic_load(&process->resident_bytes));
     put_number(j, "open_fds", atomic_load(&process->open_fds));
+    put_number(j, "log_lines_lost", atomic_load(&process->log_lost));
     close_member(j, '}');
 }
 

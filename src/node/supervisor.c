@@ -838,7 +838,7 @@ int supervisor_run(const struct config_source *source, struct config *config)
         log_error("cannot start", log_s("reason", "no event loop"));
         return 1;
     }
-    process_open(&s.process, 0);
+    process_open(&s.process, &(struct process_status){0});
     watch_signals(&s);
     addresses_init(&s.addresses, s.loop);
     probes_init(&s.probes, s.loop);

@@ -298,6 +298,17 @@ static void write_reload_moment(struct writer *w, const struct family *family)
 #define RESOLVER   "process=\"resolver\""
 
 /* A resolver continues the counters of the last one in its slot. */
+static void write_log_lost(struct writer *w, const struct family *family)
+{
+    const struct status_page *page = w->from->page;
+    uint64_t resolvers = 0;
+
+    for (size_t slot = 0; slot < STATUS_SLOTS; slot++)
+        resolvers += atomic_load(&page->slots[slot].process.log_lost);
+    put_sample(w, family->name, SUPERVISOR, "", atomic_load(&page->process.log_lost));
+    put_sample(w, family->name, RESOLVER, "", resolvers);
+}
+
 static void write_process_cpu(struct writer *w, const struct family *family)
 {
     const struct status_page *page = w->from->page;
@@ -532,6 +543,8 @@ static const struct family families[] = {
      KIND_GAUGE, write_page_32, PAGE(reload_waits)},
     {"config_last_reload_success_timestamp_seconds", "",
      "When the current configuration was loaded, in seconds since 1970", KIND_GAUGE, write_reload_moment, 0},
+    {"log_lines_lost_total", "process", "Log lines lost because the reader of standard error was too slow or gone",
+     KIND_COUNTER, write_log_lost, 0},
     {"process_cpu_seconds_total", "process", "CPU time, user and system", KIND_COUNTER, write_process_cpu, 0},
     {"process_resident_memory_bytes", "process", "Resident memory, including shared memory", KIND_GAUGE,
      write_process_64, PROCESS(resident_bytes)},

@@ -2,14 +2,18 @@
 
 #include "nodedot/base/clock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Kept free for what must end every line: a closing quote, a closing brace, the new line. */
@@ -19,6 +23,9 @@
 static enum log_level max_level = LOG_LEVEL_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static char node_name[256]; /* the longest DNS name, as Kubernetes names nodes */
+
+static bool output_is_socket;
+static _Atomic uint64_t lost;
 
 /* Between the look whether standard error takes a line and the writing, no other thread may fill it. Held for two
  * system calls that do not wait. */
@@ -188,6 +195,38 @@ static void line_put_head(struct line *line, enum log_level level, uint64_t wall
     line_put_quoted(line, message);
 }
 
+/* A flag of an open file holds for every process that inherited it: a pipe is opened once more, for us alone. Where that is
+ * not allowed the flag is set all the same, because DNS must not wait for the reader of a log. */
+static void stop_waiting_for_pipe(void)
+{
+    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    if (own >= 0) {
+        dup2(own, STDERR_FILENO);
+        close(own);
+        return;
+    }
+    int flags = fcntl(STDERR_FILENO, F_GETFL);
+    if (flags >= 0)
+        fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
+}
+
+void log_open(void)
+{
+    struct stat s;
+
+    if (fstat(STDERR_FILENO, &s) < 0)
+        return;
+    output_is_socket = S_ISSOCK(s.st_mode);
+    if (S_ISFIFO(s.st_mode) || isatty(STDERR_FILENO))
+        stop_waiting_for_pipe();
+}
+
+uint64_t log_lost(void)
+{
+    return atomic_load_explicit(&lost, memory_order_relaxed);
+}
+
 void log_configure(enum log_level level, enum log_format format)
 {
     max_level = level;
@@ -235,6 +274,16 @@ static bool output_share_is_used(void)
     return capacity > 0 && ioctl(STDERR_FILENO, FIONREAD, &queued) == 0 && queued > capacity / OFFER_SHARE;
 }
 
+static ssize_t output(const char *text, size_t size)
+{
+    if (!output_takes_more()) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return output_is_socket ? send(STDERR_FILENO, text, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                            : write(STDERR_FILENO, text, size);
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields)
 {
     char line[LOG_LINE];
@@ -242,9 +291,10 @@ void log_write(enum log_level level, const char *message, const struct log_field
 
     /* A log that cannot be written must not stop DNS: a line for a full or closed pipe is lost. */
     pthread_mutex_lock(&output_lock);
-    ssize_t written = output_takes_more() ? write(STDERR_FILENO, line, size) : 0;
+    ssize_t written = output(line, size);
     pthread_mutex_unlock(&output_lock);
-    (void)written;
+    if (written != (ssize_t)size)
+        atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
 }
 
 enum log_offer log_offer(const char *lines, size_t size)
@@ -252,8 +302,14 @@ enum log_offer log_offer(const char *lines, size_t size)
     enum log_offer result = LOG_OFFER_WAIT;
 
     pthread_mutex_lock(&output_lock);
-    if (!output_share_is_used() && output_takes_more())
-        result = write(STDERR_FILENO, lines, size) == (ssize_t)size ? LOG_OFFER_TAKEN : LOG_OFFER_LOST;
+    if (!output_share_is_used()) {
+        ssize_t written = output(lines, size);
+
+        if (written == (ssize_t)size)
+            result = LOG_OFFER_TAKEN;
+        else if (written >= 0 || errno != EAGAIN)
+            result = LOG_OFFER_LOST;
+    }
     pthread_mutex_unlock(&output_lock);
     return result;
 }

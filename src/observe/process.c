@@ -1,5 +1,7 @@
 #include "nodedot/observe/process.h"
 
+#include "nodedot/observe/log.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -67,11 +69,12 @@ static uint64_t open_fds(int directory)
     return count_entries(directory);
 }
 
-void process_open(struct process *process, uint64_t before_us)
+void process_open(struct process *process, const struct process_status *before)
 {
     process->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     process->fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    process->before_us = before_us;
+    process->before_us = atomic_load(&before->cpu_us);
+    process->before_lost = atomic_load(&before->log_lost) - log_lost();
 }
 
 void process_close(struct process *process)
@@ -86,5 +89,6 @@ void process_write(const struct process *process, struct process_status *status)
 {
     atomic_store(&status->cpu_us, process->before_us + cpu_us());
     atomic_store(&status->resident_bytes, resident_bytes(process->statm));
+    atomic_store(&status->log_lost, process->before_lost + log_lost());
     atomic_store(&status->open_fds, open_fds(process->fds));
 }

@@ -307,7 +307,7 @@ static bool init_shared(struct resolver *resolver)
     resolver->evictions = statistics.evictions;
     zone_table_init(&resolver->zones, config);
     origins_init(&resolver->origins, config, slot->upstreams, resolver->cache);
-    process_open(&resolver->process, atomic_load(&slot->process.cpu_us)); /* of the last process in this slot */
+    process_open(&resolver->process, &slot->process); /* of the last process in this slot */
     metrics_reset_gauges(slot);
     busiest_begin(&slot->busiest, &config->client_prefix, clock_ms());
     if (!metrics_begin_rows(slot, config))

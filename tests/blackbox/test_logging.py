@@ -1,7 +1,9 @@
 """The log: one line for each change of state, which nobody from outside can forge or flood."""
 
+import contextlib
 import datetime
 import json
+import os
 import random
 import re
 import signal
@@ -13,6 +15,8 @@ import pytest
 
 from harness import behaviours, wire
 from harness.certificates import Authority
+from harness.program import run
+from harness.waiting import wait_until
 
 PIN = "sha256/" + "A" * 43 + "="
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -190,3 +194,33 @@ def test_a_log_that_nobody_reads_does_not_stop_the_service(start, upstream):
     program.log_file.unlink()
     for i in range(10):
         program.ask(f"a{i}.test")
+
+
+def test_a_reader_that_is_stuck_stops_nothing(start, upstream, tmp_path):
+    """It keeps the pipe open and reads no more, so every write would wait for ever."""
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    under = ["sh", "-c", f"exec \"$@\" 2>{path}", "sh"]
+    program = start(upstream, log={"level": "debug"}, under=under)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(reader, b"x" * 4096)
+        first = program.resolver()
+        program.signal(signal.SIGHUP)
+        wait_until(lambda: program.resolvers() not in ([], [first]) and len(program.resolvers()) == 1, 15, "a reload")
+        upstream.close_connections("rst")
+        for i in range(20):
+            assert program.ask(f"a{i}.test").rcode() == wire.NOERROR
+        assert program.is_alive() and program.is_ready()
+
+        def lost(process):
+            shown = run("status", "-c", program.file, "--json").stdout
+            return json.loads(shown)["processes"][process]["log_lines_lost"]
+
+        for process in ("supervisor", "resolver"):
+            wait_until(lambda process=process: lost(process) > 0, 5, f"lines lost by the {process}")
+    finally:
+        program.stop()
+        os.close(reader)

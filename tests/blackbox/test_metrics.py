@@ -614,6 +614,8 @@ ELSEWHERE = {
     "nodedot_generations_lost_total": "test_no_counter_goes_back_over_reloads_and_crashes",
     'nodedot_process_cpu_seconds_total{process="resolver"}': "test_both_processes_tell_what_they_use",
     'nodedot_process_cpu_seconds_total{process="supervisor"}': "test_both_processes_tell_what_they_use",
+    'nodedot_log_lines_lost_total{process="resolver"}': "test_logging: test_a_reader_that_is_stuck_stops_nothing",
+    'nodedot_log_lines_lost_total{process="supervisor"}': "test_logging: test_a_reader_that_is_stuck_stops_nothing",
     "nodedot_upstream_octets_behind_total": "test_upstream_forms: test_octets_behind_an_answer_are_ignored_and_counted",
     'nodedot_upstream_errors_total{cause="local"}': "test_verdicts: test_no_descriptor_for_a_datagram_is_a_shortage_...",
     "nodedot_upstream_relayed_total": "test_verdicts: test_an_upstream_that_allows_two_connections_serves_all_threads",

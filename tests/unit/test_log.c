@@ -1,6 +1,7 @@
 #include "nodedot/observe/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +18,18 @@
 static int pipe_ends[2];
 static int real_stderr;
 static char line[2 * LOG_LINE];
+
+static bool poll_lies; /* it says that everything can be written to */
+
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    struct timespec limit = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L};
+
+    if (!poll_lies)
+        return ppoll(fds, count, timeout < 0 ? NULL : &limit, NULL);
+    fds->revents = POLLOUT;
+    return 1;
+}
 
 static int begin(void **state)
 {
@@ -255,6 +268,26 @@ static void a_full_pipe_loses_a_line_and_nobody_waits(void **state)
     assert_int_equal(log_offer(much, 1), LOG_OFFER_WAIT);
 }
 
+/* Another process fills the pipe between our look and our writing. */
+static void a_pipe_that_another_process_fills_at_the_last_moment_keeps_nobody_waiting(void **state)
+{
+    uint64_t before = log_lost();
+    int flags = fcntl(pipe_ends[1], F_GETFL);
+
+    (void)state;
+    log_open();
+    assert_int_equal(fcntl(pipe_ends[1], F_GETFL), flags); /* of those who inherited it */
+    fcntl(pipe_ends[1], F_SETFL, flags | O_NONBLOCK);
+    while (write(pipe_ends[1], much, sizeof much) > 0)
+        continue;
+    fcntl(pipe_ends[1], F_SETFL, flags);
+    poll_lies = true;
+    log_error("lost");
+    log_error("lost");
+    poll_lies = false;
+    assert_int_equal(log_lost(), before + 2);
+}
+
 static void a_closed_pipe_loses_lines(void **state)
 {
     (void)state;
@@ -299,6 +332,7 @@ int main(void)
         test(a_limit_lets_one_line_pass_and_counts_the_rest),
         test(who_offers_lines_leaves_most_of_a_pipe_to_others),
         test(a_full_pipe_loses_a_line_and_nobody_waits),
+        test(a_pipe_that_another_process_fills_at_the_last_moment_keeps_nobody_waiting),
         test(a_closed_pipe_loses_lines),
         test(a_file_takes_every_line),
     };

@@ -5,7 +5,7 @@
  * Values: quoted where needed; every octet that is not printable ASCII is escaped, so a peer cannot forge a
  *         line.
  * Shared: by threads and processes; a line is one write(2), at most LOG_LINE octets. No thread ever waits for a reader:
- *         a line that does not fit into a full pipe is lost.
+ *         a line that does not fit into a full pipe is lost, and counted.
  */
 #ifndef NODEDOT_OBSERVE_LOG_H
 #define NODEDOT_OBSERVE_LOG_H
@@ -27,6 +27,13 @@ struct log_field {
     int64_t number;
     bool is_text;
 };
+
+/* Makes writing to standard error never wait, if that is a pipe, a terminal or a socket, without a change for other
+ * programs that have it open as well. To be called once, before the process gives up its rights and before it forks. */
+void log_open(void);
+
+/* Lines lost in this process, and before the fork in its parent. */
+uint64_t log_lost(void);
 
 void log_configure(enum log_level level, enum log_format format);
 /* Adds node=NAME to every line from now on; "": not. Copied, at most 255 octets. */

@@ -219,6 +219,7 @@ struct process_status {
     _Atomic uint64_t cpu_us; /* user and system time */
     _Atomic uint64_t resident_bytes;
     _Atomic uint64_t open_fds;
+    _Atomic uint64_t log_lost; /* lines that standard error did not take */
 };
 
 #define STATUS_SLOTS     2 /* generations alive at a time */
