@@ -307,8 +307,8 @@ void address_late(struct exchange *exchange)
     address_failed(address, ADDRESS_NO_ANSWER, "no answer");
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------
- * */
+/* ---- Sending
+ * ------------------------------------------------------------------------------------------------------ */
 
 void address_complete_form(const struct address *address, struct exchange_form *form, bool over_tcp)
 {
@@ -463,8 +463,8 @@ void address_forget(struct exchange *exchange)
     }
 }
 
-/* ---- Probes -------------------------------------------------------------------------------------------------------
- * */
+/* ---- Probes
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void probe_sent(struct exchange *exchange)
 {
@@ -516,8 +516,8 @@ void address_probe(struct address *address)
         probe_unsent(address, errno);
 }
 
-/* ---- Connections --------------------------------------------------------------------------------------------------
- * */
+/* ---- Connections
+ * -------------------------------------------------------------------------------------------------- */
 
 static struct address *address_of(const struct stream *stream)
 {

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A datagram may be lost: it is sent again, with another port and ID, after so long. */
+/* A datagram may be lost: it is sent again, with another port and ID, after this time. */
 #define INQUIRY_AGAIN_MS 1000
 
 static void finish(struct inquiry *ask, enum inquiry_outcome outcome, const char *reason)

@@ -5,8 +5,8 @@
 /* Octave of the first bucket's upper bound, and of the last bucket's lower one. */
 #define OCTAVE_MIN 6
 #define OCTAVE_MAX 22
-/* The percentile is computed again after this many samples: it changes slowly, and each computation reads all buckets.
- * */
+/* The percentile is computed again after this many samples: it changes slowly, and each computation reads all
+ * buckets. */
 #define REFRESH_SAMPLES 16
 /* RFC 6298 section 2: the weight of a sample in SRTT is one in this many. */
 #define SMOOTH_SAMPLES 8

@@ -36,8 +36,8 @@
 #define CACHE_LONGEST_TTL 604800
 /* Lifetime of a failure in seconds (RFC 9520 section 3.2 requires 1 to 300; CoreDNS and the patience of clients agree
  * on this value), doubled each time that the question fails again, up to a maximum. The maximum is far below the RFC's:
- * an operator who repairs a broken zone waits for every node of the cluster, and one question a minute hurts no server.
- * */
+ * an operator who repairs a broken zone waits for every node of the cluster, and one question a minute hurts no
+ * server. */
 #define CACHE_FAILURE_TTL     5
 #define CACHE_FAILURE_TTL_MAX 60
 /* A question that fails again within this time after its last failure expired counts as failing continuously. */
@@ -98,8 +98,8 @@ void cache_clear(struct cache *cache);
 /* A hash with the key of the mapping: the same in every process that has it open, and unpredictable for others. */
 uint64_t cache_hash(const struct cache *cache, const void *data, size_t size);
 
-/* Makes a key of origin 0; question must outlive it. Asks the CPU for the line of the index that the look-up will read.
- * */
+/* Makes a key of origin 0; question must outlive it. Asks the CPU for the line of the index that the look-up will
+ * read. */
 struct cache_key cache_key_of(const struct cache *cache, const struct question *question, bool dnssec_ok,
                               bool checking_disabled);
 

@@ -21,8 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Connections to one address, over all threads; a thread has at least two, so that one can be replaced without a gap.
- * */
+/* Connections to one address, over all threads; a thread has at least two, so that one can be replaced without a
+ * gap. */
 #define ADDRESS_STREAMS     4
 #define ADDRESS_STREAMS_MIN 2
 /* Additional connections that are silent: they take no new queries, but a late answer may still arrive. */
@@ -107,8 +107,8 @@ void address_forget(struct exchange *exchange);
 /* Sends a probe to see whether it answers. */
 void address_probe(struct address *address);
 
-/* This node lacks resources for a socket. The address is not at fault: its health does not change. reason: for the log.
- * */
+/* This node lacks resources for a socket. The address is not at fault: its health does not change. reason: for the
+ * log. */
 void address_lacking(struct address *address, const char *reason);
 
 enum address_failure {

@@ -12,8 +12,8 @@
 
 #include <stdbool.h>
 
-/* Sends it to server, with exchange->form unchanged. False: no socket, or the network refuses at once (errno is set).
- * */
+/* Sends it to server, with exchange->form unchanged. False: no socket, or the network refuses at once (errno is
+ * set). */
 bool datagram_send(struct exchange *exchange, const struct endpoint *server);
 
 /* Closes the socket; the kernel drops a later answer. */

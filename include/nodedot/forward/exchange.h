@@ -73,8 +73,8 @@ bool exchange_make_plainer(struct exchange_form *form);
 
 /* Judges a message whose ID has matched; exchange.c has the rules in their order. Lenient in form (what other resolvers
  * take is taken), never in the question: only a message that repeats it, or an error without any question, is listened
- * to. answer is filled for EXCHANGE_ANSWERED; for other verdicts but EXCHANGE_BROKEN answer->info has flags and RCODE.
- * */
+ * to. answer is filled for EXCHANGE_ANSWERED; for other verdicts but EXCHANGE_BROKEN answer->info has flags and
+ * RCODE. */
 enum exchange_verdict exchange_judge(const struct exchange_form *form, const uint8_t *message, size_t size,
                                      struct exchange_answer *answer);
 

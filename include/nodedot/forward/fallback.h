@@ -19,8 +19,8 @@
 
 /* Long enough that a restart of a resolver does not move all queries, short enough for a client's second try. */
 #define FALLBACK_BEGIN_MS 1000
-/* An address that has answered once may fail again: two rounds of probes (address.c), and some revalidation, must pass.
- * */
+/* An address that has answered once may fail again: two rounds of probes (address.c), and some revalidation, must
+ * pass. */
 #define FALLBACK_END_MS 5000
 
 struct fallback_watch {

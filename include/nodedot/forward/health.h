@@ -63,7 +63,9 @@ uint32_t health_probe_after_ms(const struct health_need *need);
 bool health_probe_is_due(const struct health *health, const struct health_need *need, uint64_t now_us);
 
 /* Another address answered within took_us a question that was sent here at sent_us and is unanswered. True: enough of
- * these, with no answer in between, show that the address is stalled. */
+ * these, with no answer in between for longer than usual (usual_us), show that the address is stalled. On a connection,
+ * that time counts from the first of them, because late answers are seen there; a datagram must have waited for that
+ * long itself. */
 bool health_outrun(struct health *health, uint64_t sent_us, uint64_t now_us, uint64_t took_us, uint32_t usual_us);
 
 #endif

@@ -1,7 +1,8 @@
-/* pipeline.h - the queries on one connection: their IDs, the framing of messages, and which answer belongs to which query.
+/* pipeline.h - the queries on one connection: their IDs, the framing of messages, and which answer belongs to which
+ * query.
  *
- * IDs:     a slot number with a turn above it. An ID is unique on the connection while it is in use, and the answer to a
- *          query that was given up does not fit the slot's next user.
+ * IDs:     a slot number with a turn above it. An ID is unique on the connection while it is in use, and the answer to
+ *          a query that was given up does not fit the slot's next user.
  * Framing: each message has two octets of length before it (RFC 1035 section 4.2.2). Octets may come in any portions;
  *          answers come in any order (RFC 7766 section 6.2.1.1).
  * Memory:  PIPELINE_IN and PIPELINE_OUT octets and a table of slots, part of struct pipeline. The owner reads into in
@@ -41,7 +42,7 @@ struct pipeline {
         forgotten[PIPELINE_SLOTS]; /* ID of the last query of each slot that was forgotten; of another slot: none */
 };
 
-/* Begins anew on a fresh connection; IDs go on where they were. No query may be out. */
+/* Resets the pipeline for a new connection; IDs continue. No query may be in flight. */
 void pipeline_open(struct pipeline *pipeline);
 
 /* May another query be added, as far as slots go? */
@@ -73,7 +74,8 @@ enum pipeline_result {
 };
 
 /* Hands on all whole messages in in, and moves the rest to its front. answers grows by one for each answer,
- * late by one for each that comes when its query was answered elsewhere, or given up: it shows that the server works. */
+ * late by one for each that comes when its query was answered elsewhere, or given up: it shows that the server works.
+ * */
 enum pipeline_result pipeline_receive(struct pipeline *pipeline, struct metrics *metrics);
 
 #endif

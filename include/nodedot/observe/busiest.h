@@ -59,8 +59,8 @@ struct busiest {
  * others. */
 void busiest_begin(struct busiest *busiest, const struct client_prefix *prefix, uint64_t now_ms);
 
-/* Counts a query from this address. Clients are defined as in endpoint_client_key(), but computed in a few nanoseconds.
- * */
+/* Counts a query from this address. Clients are defined as in endpoint_client_key(), but computed in a few
+ * nanoseconds. */
 void busiest_count(struct busiest_sketch *sketch, const struct endpoint *endpoint);
 
 /* Ends a window that is over. The sketch's own thread calls it about once a second. */

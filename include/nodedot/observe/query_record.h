@@ -55,8 +55,8 @@ size_t query_record_size(const struct query_record *record);
 
 bool query_was_dropped(const struct query_record *record);
 
-/* "cache", "stale", "local", "upstream", "failure", "policy"; for a dropped query the cause, as in the metric: "acl".
- * */
+/* "cache", "stale", "local", "upstream", "failure", "policy"; for a dropped query the cause, as in the metric:
+ * "acl". */
 const char *query_source_name(enum query_source source);
 
 /* Keeps only the client's network: /24 of IPv4 (also IPv4-mapped), /48 of IPv6; no port. */

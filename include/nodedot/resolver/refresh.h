@@ -56,8 +56,8 @@ void refresh_close(struct refresh *refresh);
 /* Asks for the key's answer, unless it is being asked already or the budget is used up. */
 void refresh_ask(struct refresh *refresh, const struct cache_key *key, const struct zone_config *zone);
 
-/* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and does that still apply?
- * */
+/* Did the refresh of a stale answer fail, or was it late, less than this many seconds ago, and does that still
+ * apply? */
 bool refresh_failed_within(const struct refresh *refresh, const struct cache_hit *hit, const struct zone_config *zone,
                            uint32_t seconds);
 
