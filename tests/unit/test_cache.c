@@ -315,7 +315,8 @@ static void a_failure_takes_the_place_of_an_answer_of_another_origin_and_begins_
     assert_true(cache_peek(f->cache, &key, NOW, &f->hit));
     assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
     key.origin = key.origin_also = 2;
-    assert_true(cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW + 1)); /* of another upstream: the first one */
+    assert_true(
+        cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW + 1)); /* of another upstream: the first one */
     assert_true(cache_peek(f->cache, &key, NOW + 1, &f->hit));
     assert_int_equal(f->hit.life, CACHE_FAILURE_TTL);
     assert_true(cache_store_failure(f->cache, &key, RCODE_SERVFAIL, 0, NOW + 2));
