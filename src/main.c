@@ -8,12 +8,16 @@
  *  node/privileges.c        what the supervisor may do
  *  node/generation.c        one resolver process as the supervisor sees it
  *  node/sockets.c           the listening sockets
- *  node/address.c           the listen addresses on the node
+ *  node/losses.c            generations that were lost: pauses, and when to give up
+ *  node/retry.c             when a refused reload is tried again
+ *  node/addresses.c         the listen addresses on the node
  *  node/rtnetlink.c         interfaces and addresses, asked of the kernel
  *  node/shared.c            the memory of cache and status page
  *  node/probes.c            the liveness and readiness ports
  *  node/watch.c             has a configuration's file changed?
  *  node/status.c            gives the status page to `nodedot status`
+ *  node/status_command.c    `nodedot status`: asks for the page and prints it
+ *  node/status_socket.c     what both ends of the status socket use
  *  node/status_table.c      the status page for people
  *  node/status_json.c       the status page for programs
  *
@@ -66,6 +70,7 @@
  *  forward/datagram.c       one query in one datagram
  *  forward/exchange.c       one query on the wire, written and its answer judged
  *  forward/socket.c         sockets to upstreams
+ *  forward/trusts.c         trust anchors, parsed once for all threads
  *  forward/zone.c           which zone does a name belong to?
  *
  *  proof/identity.c        did the peer prove the configured identity?
@@ -118,6 +123,7 @@
  *
  *  base/pool.c              objects of a fixed number, without the allocator
  *  base/endpoint.c          addresses, ports and networks
+ *  base/file.c              what a file contains, held in memory
  *  base/table.c             rows of text in columns
  *  base/base64.c            base64
  *  base/hash.c              keyed hash
@@ -131,6 +137,7 @@
 #include "nodedot/forward/pin.h"
 #include "nodedot/forward/survey.h"
 #include "nodedot/node/privileges.h"
+#include "nodedot/node/status_command.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/resolver/ask.h"

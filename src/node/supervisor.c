@@ -3,8 +3,9 @@
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
 #include "nodedot/cache/cache.h"
-#include "nodedot/node/address.h"
+#include "nodedot/node/addresses.h"
 #include "nodedot/node/generation.h"
+#include "nodedot/node/losses.h"
 #include "nodedot/node/privileges.h"
 #include "nodedot/node/probes.h"
 #include "nodedot/node/retry.h"
@@ -29,22 +30,6 @@
 
 /* Added to the resolver's own time limit to stop, for a kernel that does not end the process. */
 #define STOP_LIMIT_S (RESOLVER_STOP_MS / 1000.0 + 1.5)
-
-/* The first replacement of a lost generation starts at once. Later ones wait, so that a crash at start does not use the
- * CPU of the node, and queries in the sockets' buffers still find a resolver in time. */
-#define PAUSE_FIRST_MS 50
-#define PAUSE_MAX_MS   2000
-
-/* Older losses are forgotten. */
-#define CALM_MS 30000
-
-/* After this many losses within CALM_MS forking again does not help. The liveness port closes, and the kubelet restarts
- * the container. */
-#define LOSSES_MAX 5
-
-/* After serving for this long, generations count as stable again. Shorter than the default patience of the kubelet
- * (three probes, 10 s apart), so that a pod that has recovered is not restarted. */
-#define RECOVERED_MS 10000
 
 /* Interval between checks of the heartbeats. */
 #define TICK_MS 500
@@ -72,15 +57,6 @@ enum event {
     RELOAD,       /* SIGHUP or a changed file */
     STOP,         /* SIGTERM or SIGINT */
     EVENTS
-};
-
-/* Recent losses, for pauses and liveness. */
-struct losses {
-    uint64_t at_ms[LOSSES_MAX]; /* a ring; oldest at next */
-    unsigned next;
-    uint64_t last_ms;
-    uint64_t pause_ms; /* before the next fork */
-    bool hopeless;     /* LOSSES_MAX within CALM_MS */
 };
 
 /* Everything that is created for a configuration. */
@@ -223,34 +199,6 @@ static struct generation *fork_generation(struct supervisor *s, const struct set
     s->number++;
     atomic_fetch_add(&s->status.page->generations_started, 1);
     return generation;
-}
-
-/* ---- losses ---- */
-
-static void losses_add(struct losses *losses, uint64_t now_ms)
-{
-    bool first = losses->last_ms == 0 || now_ms - losses->last_ms > CALM_MS;
-    uint64_t longer = losses->pause_ms == 0 ? PAUSE_FIRST_MS : 2 * losses->pause_ms;
-
-    losses->pause_ms = first ? 0 : longer < PAUSE_MAX_MS ? longer : PAUSE_MAX_MS;
-    losses->last_ms = now_ms;
-    losses->at_ms[losses->next] = now_ms;
-    losses->next = (losses->next + 1) % LOSSES_MAX;
-    uint64_t oldest = losses->at_ms[losses->next];
-    if (oldest == 0 || now_ms - oldest > CALM_MS || losses->hopeless)
-        return;
-    losses->hopeless = true;
-    log_error("too many resolvers exited unexpectedly: liveness port closed", log_n("lost", LOSSES_MAX),
-              log_n("seconds", (now_ms - oldest) / 1000));
-}
-
-static void losses_recover(struct supervisor *s, uint64_t now_ms)
-{
-    if (!s->losses.hopeless || s->current == NULL || !generation_serves(s->current) ||
-        now_ms - s->current->since_ms < RECOVERED_MS)
-        return;
-    s->losses.hopeless = false;
-    log_info("resolver is stable again: liveness port opened", log_n("generation", s->current->number));
 }
 
 /* ---- a reload: try another setup ---- */
@@ -522,7 +470,7 @@ static void start_current(struct supervisor *s)
 {
     s->current = fork_generation(s, &s->setup, true);
     if (s->current == NULL) {
-        pause_before_start(s, PAUSE_MAX_MS);
+        pause_before_start(s, LOSSES_PAUSE_MAX_MS);
         return;
     }
     enter(s, STARTING, START_LIMIT_S);
@@ -731,7 +679,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
     s->last_tick_ms = now_ms;
     check_heartbeats(s, now_ms);
     addresses_tick(&s->addresses, now_ms);
-    losses_recover(s, now_ms);
+    losses_recover(&s->losses, s->current, now_ms);
     process_write(&s->process, &s->status.page->process);
     show(s);
 }

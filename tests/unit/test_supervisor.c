@@ -5,6 +5,7 @@
 #include "nodedot/config/config.h"
 #include "nodedot/node/generation.h"
 #include "nodedot/node/shared.h"
+#include "nodedot/node/status_command.h"
 #include "nodedot/node/supervisor.h"
 #include "nodedot/observe/log.h"
 #include "nodedot/resolver/resolver.h"

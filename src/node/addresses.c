@@ -1,4 +1,4 @@
-#include "nodedot/node/address.h"
+#include "nodedot/node/addresses.h"
 
 #include "nodedot/base/clock.h"
 #include "nodedot/node/sockets.h"

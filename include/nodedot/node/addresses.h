@@ -1,4 +1,4 @@
-/* address.h - the listen addresses on the node: there before anything is bound, gone when nobody answers on them.
+/* addresses.h - the listen addresses on the node: there before anything is bound, gone when nobody answers on them.
  *
  * Which:    those of server.listen while server.manage-address is yes, but wildcards, loopback addresses and IPv6
  *           link-local ones, which belong to an interface of their own.
@@ -18,8 +18,8 @@
  * Rights:   CAP_NET_ADMIN and no other; without it only addresses of somebody else can be used.
  * Memory:   must not move once prepared; libev holds pointers into it.
  */
-#ifndef NODEDOT_NODE_ADDRESS_H
-#define NODEDOT_NODE_ADDRESS_H
+#ifndef NODEDOT_NODE_ADDRESSES_H
+#define NODEDOT_NODE_ADDRESSES_H
 
 #include "nodedot/config/config.h"
 #include "nodedot/node/rtnetlink.h"

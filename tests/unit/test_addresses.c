@@ -1,6 +1,6 @@
 /* The listen addresses on a node that is played here: the kernel's side of rtnetlink.h, with dummy devices or without. */
 #include "nodedot/base/clock.h"
-#include "nodedot/node/address.h"
+#include "nodedot/node/addresses.h"
 #include "nodedot/node/sockets.h"
 #include "nodedot/observe/log.h"
 
