@@ -294,7 +294,7 @@ static void print_group(const struct table *t, const struct upstream_status *gro
     fprintf(t->out, "%s", printable(group->name, name, sizeof name));
     if (atomic_load(&group->fallback) != 0) {
         fprintf(t->out, ": ");
-        put(t, YELLOW, 0, "its fallback serves");
+        put(t, YELLOW, 0, "its fallback is in use");
         fprintf(t->out, ", since %s", age(t, atomic_load(&group->fallback_since_ms), since));
     }
     fprintf(t->out, "\n");

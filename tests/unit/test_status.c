@@ -205,7 +205,7 @@ static void a_fallback_that_serves_is_said(void **state)
     assert_false(has("fallback"));
     atomic_store(&page->slots[0].upstreams[0].fallback, 1);
     print(false, false, false);
-    assert_true(has("\nup: its fallback serves"));
+    assert_true(has("\nup: its fallback is in use"));
     print(true, false, false);
     assert_true(has("\"fallback_active\":true"));
 }
