@@ -1,15 +1,15 @@
-/* path.h - is there a path of signatures from a certificate that we believe in down to the leaf?
+/* path.h - is there a path of signatures from a trusted certificate down to the leaf?
  *
- * Believed in are the roots of a CA file, and members of the chain whose key is pinned. From each of them the search goes
+ * Trusted are the roots of a CA file, and members of the chain whose key is pinned. The search goes from each of them
  * down to the leaf. Order and surplus certificates in a chain do not matter. Issuers are found by equal names, octet by
- * octet. A certificate's signature is checked before anything else is asked of it, so a chain that somebody made without
- * the key of a root or of a pinned certificate costs nothing but signatures of these keys.
+ * octet. A certificate's signature is checked before anything else is asked of it, so a chain that somebody made
+ * without the key of a root or of a pinned certificate costs nothing but signatures of these keys.
  *
  * Demands: on every certificate of the path, the one at its top included: dates, extKeyUsage, strong key and signature,
  *          no critical extension that is not supported; on every issuer basicConstraints, keyUsage, pathLenConstraint;
  *          name constraints and policies of all certificates above. The leaf must be allowed to sign handshakes.
- * Work:    PATH_BUDGET_NS for a verdict, whatever it takes: one budget for signatures (costs in tls/signature.h), names times
- *          constraints, policies, and steps of the search. A chain that needs more is refused, with this reason.
+ * Work:    PATH_BUDGET_NS for a verdict, whatever it takes: one budget for signatures (costs in tls/signature.h), names
+ *          times constraints, policies, and steps of the search. A chain that needs more is refused, with this reason.
  * Rules:   RFC 5280 section 6.1.
  */
 #ifndef NODEDOT_PROOF_PATH_H
@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define PATH_CHAIN_MAX 10 /* certificates of a path below its root; paths in use have two to four */
-#define PATH_SHOWN_MAX 64 /* certificates that a peer may show, those that lead nowhere included */
+#define PATH_SHOWN_MAX 64 /* maximum number of certificates that a peer may present, including useless ones */
 #define PATH_ERROR     160
 
 /* Paths in use need two to four signatures: up to 3.6 ms with P-384, 10 ms with P-521 alone. A verdict may stop a
