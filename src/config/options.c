@@ -38,6 +38,10 @@ const struct option_def option_table[] = {
     {SECTION_SERVER, OPTION_INTERFACE, "interface", FIELD(struct config, interface), .preset = "nodedot0",
      .meaning =
          "interface for manage-address: a dummy interface, created if missing; lo if the kernel has no dummy device"},
+    {SECTION_SERVER, OPTION_SECONDS, "reload-spread", FIELD(struct config, reload_spread), .preset = "0", .min = 0,
+     .max = HOUR,
+     .meaning = "a changed configuration file is loaded after a random part of this time; SIGHUP loads it at once",
+     .reason = "many nodes that see one change together need not connect to their upstreams in the same second"},
 
     {SECTION_CACHE, OPTION_BYTES, "size", FIELD(struct config, cache_size), .preset = "32M", .min = MIB, .max = 4 * GIB,
      .meaning = "memory for answers, never exceeded",

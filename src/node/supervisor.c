@@ -297,6 +297,15 @@ static void note_failed_reload(struct supervisor *s, const char *reason)
     log_error("reload failed", log_s("reason", reason));
 }
 
+/* Replaces an earlier appointment. */
+static void reload_after(struct supervisor *s, uint32_t pause_ms)
+{
+    ev_now_update(s->loop);
+    ev_timer_stop(s->loop, &s->again);
+    ev_timer_set(&s->again, pause_ms / 1000.0, 0);
+    ev_timer_start(s->loop, &s->again);
+}
+
 /* The reason may pass by itself, without a change of any file: the configuration is tried again. */
 static void postpone_reload(struct supervisor *s, const char *reason)
 {
@@ -305,10 +314,7 @@ static void postpone_reload(struct supervisor *s, const char *reason)
     note_failed_reload(s, reason);
     show_reload(s, true, true, reason);
     log_warn("configuration waiting", log_n("retry-seconds", pause_ms / 1000));
-    ev_now_update(s->loop);
-    ev_timer_stop(s->loop, &s->again);
-    ev_timer_set(&s->again, pause_ms / 1000.0, 0);
-    ev_timer_start(s->loop, &s->again);
+    reload_after(s, pause_ms);
 }
 
 /* Without a current generation the next serves at once, so its sockets are needed now. */
@@ -641,6 +647,20 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
     handle(timer->data, RELOAD);
 }
 
+/* One ConfigMap changes on all nodes of a cluster at the same moment. */
+static void spread_reload(struct supervisor *s)
+{
+    uint32_t spread_ms = s->setup.config->reload_spread * 1000;
+    uint32_t pause_ms = spread_ms == 0 ? 0 : random_below(spread_ms);
+
+    if (pause_ms == 0) {
+        handle(s, RELOAD);
+        return;
+    }
+    log_info("the configuration has changed", log_n("reload-seconds", pause_ms / 1000));
+    reload_after(s, pause_ms);
+}
+
 static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct supervisor *s = timer->data;
@@ -649,7 +669,7 @@ static void on_poll(struct ev_loop *loop, ev_timer *timer, int revents)
     if (!watch_poll(&s->watch))
         return;
     retry_reset(&s->retry);
-    handle(s, RELOAD);
+    spread_reload(s);
 }
 
 static void on_limit(struct ev_loop *loop, ev_timer *timer, int revents)

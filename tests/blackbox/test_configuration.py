@@ -74,7 +74,7 @@ def test_what_check_prints_is_read_back_to_the_same(check):
 def test_defaults_are_those_of_the_documentation(check):
     shown = sections(check("[upstream up]\naddress = 192.0.2.53\npin = " + PIN + "\n[zone .]\nupstream = up\n").stdout)
     expected = {
-        "server": {"user": "65532", "manage-address": "no", "interface": "nodedot0"},
+        "server": {"user": "65532", "manage-address": "no", "interface": "nodedot0", "reload-spread": "0"},
         "cache": {"min-ttl": "0", "max-ttl": "86400", "negative-max-ttl": "300", "stale-max": "86400"},
         "upstream up": {"transport": "dot", "auth": "pin", "pin-mode": "enforce", "revalidate": "300"},
         "limits": {
@@ -102,7 +102,7 @@ def test_options_prints_every_option_as_an_ini_file(check):
     result = run("options")
     assert result.returncode == 0
     for section, keys in {
-        "server": ["listen", "workers", "user", "manage-address", "interface"],
+        "server": ["listen", "workers", "user", "manage-address", "interface", "reload-spread"],
         "cache": ["size", "min-ttl", "max-ttl", "negative-max-ttl", "stale-max"],
         "upstream": [
             "address",

@@ -1434,7 +1434,7 @@ static void what_is_printed_reads_back_to_the_same(void **state)
     (void)state;
     snprintf(text, sizeof(text),
              "[server]\nlisten = 0.0.0.0:5353, [::1]:53, fd00::10\nworkers = 3\nuser = 1\nmanage-address = yes\n"
-             "interface = a-b_c.123456789\n"
+             "interface = a-b_c.123456789\nreload-spread = 30\n"
              "[cache]\nsize = 1536K\nmin-ttl = 1\nmax-ttl = 2\nnegative-max-ttl = 3\nstale-max = 0\n"
              "[upstream a]\naddress = 192.0.2.1, 192.0.2.2:854, [2001:db8::1]:855\nname = a.example\npin = " PIN_A
              "\npin-file = %s\n"

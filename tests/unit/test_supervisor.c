@@ -70,6 +70,8 @@ static bool fake_option(struct config *out, const char *key, const char *value)
         snprintf(out->upstreams[0].name, CONFIG_NAME, "%s", value);
     else if (strcmp(key, "workers") == 0)
         out->workers = (uint32_t)atoi(value);
+    else if (strcmp(key, "spread") == 0)
+        out->reload_spread = (uint32_t)atoi(value);
     else if (strcmp(key, "cache") == 0)
         out->cache_size = (uint64_t)atoll(value);
     else if (strcmp(key, "listen") == 0)
@@ -767,6 +769,21 @@ static void a_file_that_changed_before_the_watch_began_is_noticed(void **state)
     stop();
 }
 
+static void a_change_is_spread_over_time_and_a_signal_is_not(void **state)
+{
+    (void)state;
+    write_config(config_file, (struct wanted){.behaviour = "serves", .workers = "2\nspread 3600"});
+    supervisor = start_supervisor();
+    wait_until(3000, connects_to(ready_port));
+    write_config(config_file, (struct wanted){.behaviour = "serves", .workers = "3\nspread 3600"});
+    wait_until(5000, logged("the configuration has changed") == 1);
+    assert_int_equal(logged("reloading"), 0);
+    kill(supervisor, SIGHUP);
+    wait_until(2000, ask(dns_port) == 2);
+    assert_int_equal(logged("reloading"), 1);
+    stop();
+}
+
 static void a_missing_file_is_noticed_when_it_comes_back(void **state)
 {
     (void)state;
@@ -1225,6 +1242,7 @@ static const struct CMUnitTest tests[] = {
     test(a_reload_keeps_the_cache_and_loses_no_query),
     test(a_changed_file_is_noticed_when_it_has_settled),
     test(a_file_that_changed_before_the_watch_began_is_noticed),
+    test(a_change_is_spread_over_time_and_a_signal_is_not),
     test(a_missing_file_is_noticed_when_it_comes_back),
     test(a_swapped_link_is_noticed),
     test(a_bad_file_leaves_the_old_generation_and_shows_every_error),

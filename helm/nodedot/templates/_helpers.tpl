@@ -140,7 +140,7 @@ ${POD_IP}:{{ $port }}
 {{/* What the chart sets without being asked, as JSON. */}}
 {{- define "nodedot.config.defaults" -}}
 {{- $config := dict
-    "server" (dict "listen" (include "nodedot.listen" .))
+    "server" (dict "listen" (include "nodedot.listen" .) "reload-spread" 30)
     "cache" (dict "size" "32M")
     "upstream quad9" (dict "address" (list "9.9.9.9" "149.112.112.112") "name" "dns.quad9.net" "auth" "ca")
     "zone ." (dict "upstream" "quad9") }}

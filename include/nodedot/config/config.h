@@ -99,6 +99,7 @@ struct config {
     uint32_t user;                    /* uid and gid of a resolver */
     bool manage_address;              /* add the listen addresses to the node, and remove them at exit */
     char interface[CONFIG_INTERFACE]; /* where they are put */
+    uint32_t reload_spread;           /* seconds; a changed file is loaded after a random part of them; 0: at once */
     char node_name[256];              /* for log lines; "": none */
     /* [cache] */
     uint64_t cache_size;                                    /* octets */
