@@ -8,6 +8,7 @@
  *  node/privileges.c        what the supervisor may do
  *  node/generation.c        one resolver process as the supervisor sees it
  *  node/sockets.c           the listening sockets
+ *  node/setup.c             what a configuration brings into being
  *  node/losses.c            generations that were lost: pauses, and when to give up
  *  node/retry.c             when a refused reload is tried again
  *  node/addresses.c         the listen addresses on the node

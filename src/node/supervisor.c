@@ -2,15 +2,11 @@
 
 #include "nodedot/base/clock.h"
 #include "nodedot/base/random.h"
-#include "nodedot/cache/cache.h"
-#include "nodedot/node/addresses.h"
 #include "nodedot/node/generation.h"
 #include "nodedot/node/losses.h"
 #include "nodedot/node/privileges.h"
-#include "nodedot/node/probes.h"
 #include "nodedot/node/retry.h"
-#include "nodedot/node/shared.h"
-#include "nodedot/node/sockets.h"
+#include "nodedot/node/setup.h"
 #include "nodedot/node/status.h"
 #include "nodedot/node/watch.h"
 #include "nodedot/observe/log.h"
@@ -59,13 +55,6 @@ enum event {
     EVENTS
 };
 
-/* Everything that is created for a configuration. */
-struct setup {
-    struct config *config;
-    struct sockets sockets;
-    struct shared cache;
-};
-
 struct supervisor {
     const struct config_source *source;
     struct ev_loop *loop;
@@ -76,10 +65,7 @@ struct supervisor {
     struct generation *current, *next;           /* NULL: none */
     uint64_t number;                             /* of the last generation forked */
 
-    struct setup setup; /* that holds */
-    struct setup tried; /* that the next generation is started with */
-    struct addresses addresses;
-    struct probes probes;
+    struct setups setups;
     struct status_server status;
     struct watch watch;
     struct losses losses;
@@ -135,7 +121,7 @@ static void show(struct supervisor *s)
     struct status_page *page = s->status.page;
     bool ready = s->state != STOPPING && is_current_ready(s);
 
-    probes_set(&s->probes, is_alive(s), ready);
+    probes_set(&s->setups.probes, is_alive(s), ready);
     atomic_store(&page->ready, ready);
     atomic_store(&page->resolver_pid, s->current == NULL ? 0 : (uint32_t)s->current->pid);
     if (s->current == NULL)
@@ -203,81 +189,12 @@ static struct generation *fork_generation(struct supervisor *s, const struct set
 
 /* ---- a reload: try another setup ---- */
 
-static void log_lines(char *text)
-{
-    char *rest;
-
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        log_error("configuration error", log_s("reason", line));
-}
-
-/* Reads the configuration again, into the struct that is not in use. */
 static enum config_result load_config(struct supervisor *s)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *errors = open_memstream(&text, &size);
+    enum config_result result = setups_load(&s->setups, s->source);
 
-    if (errors == NULL)
-        return CONFIG_UNREADABLE;
-    config_release(s->tried.config); /* of one that was given up */
-    enum config_result result = config_load(s->source, s->tried.config, errors);
-    fclose(errors);
-    if (result != CONFIG_OK && text != NULL)
-        log_lines(text);
-    free(text);
-    watch_begin(&s->watch, s->tried.config);
+    watch_begin(&s->watch, s->setups.tried.config);
     return result;
-}
-
-static int make_cache(struct shared *cache, size_t size)
-{
-    int result = shared_create(cache, "nodedot-cache", size);
-
-    if (result < 0)
-        return result;
-    result = cache_format(cache->memory, size);
-    if (result < 0)
-        shared_destroy(cache);
-    return result;
-}
-
-/* An equal size keeps the cache, and so every answer in it. */
-static bool prepare_cache(struct supervisor *s, char *error)
-{
-    size_t size = s->tried.config->cache_size;
-
-    s->tried.cache = s->setup.cache;
-    if (size == s->setup.cache.size)
-        return true;
-    int result = make_cache(&s->tried.cache, size);
-    if (result < 0) {
-        s->tried.cache.memory = NULL;
-        snprintf(error, SOCKETS_ERROR, "cannot make a cache of %zu octets: %s", size, strerror(-result));
-        return false;
-    }
-    return true;
-}
-
-static void release_tried(struct supervisor *s)
-{
-    sockets_retire(&s->tried.sockets, &s->setup.sockets);
-    probes_abandon(&s->probes);
-    addresses_abandon(&s->addresses);
-    if (s->tried.cache.memory != s->setup.cache.memory)
-        shared_destroy(&s->tried.cache);
-}
-
-/* Sets up everything that the new configuration needs and that can exist beside what is in use. */
-static bool prepare(struct supervisor *s, char *error)
-{
-    s->tried.sockets.count = s->tried.sockets.metrics_count = 0;
-    if (prepare_cache(s, error) && addresses_prepare(&s->addresses, s->tried.config, error) &&
-        sockets_prepare(&s->tried.sockets, &s->setup.sockets, s->tried.config, error) &&
-        probes_prepare(&s->probes, s->tried.config, error))
-        return true;
-    release_tried(s);
-    return false;
 }
 
 /* The last octet of the text stays 0, so that a reader finds an end in any case. */
@@ -322,9 +239,9 @@ static bool start_next(struct supervisor *s, char *error)
 {
     bool take_over = s->current == NULL;
 
-    if (take_over && !sockets_activate(&s->tried.sockets, &s->setup.sockets, error))
+    if (take_over && !sockets_activate(&s->setups.tried.sockets, &s->setups.held.sockets, error))
         return false;
-    s->next = fork_generation(s, &s->tried, take_over);
+    s->next = fork_generation(s, &s->setups.tried, take_over);
     if (s->next == NULL)
         snprintf(error, SOCKETS_ERROR, "cannot start a resolver");
     return s->next != NULL;
@@ -350,37 +267,22 @@ static void begin_replacing(struct supervisor *s)
         postpone_reload(s, "a file of the configuration cannot be read");
         return;
     }
-    if (!prepare(s, error)) {
+    if (!setups_prepare(&s->setups, error)) {
         postpone_reload(s, error);
         return;
     }
     if (!start_next(s, error)) {
-        release_tried(s);
+        setups_abandon(&s->setups);
         postpone_reload(s, error);
         return;
     }
     enter(s, REPLACING, START_LIMIT_S);
 }
 
-/* The new setup becomes the current one. The order matters: sockets without a reader are taken out of service before
- * the old generation is told to drain, so that it reads what they still hold. */
 static void adopt_tried(struct supervisor *s)
 {
-    struct config *old = s->setup.config;
-
-    sockets_retire(&s->setup.sockets, &s->tried.sockets);
-    probes_commit(&s->probes);
-    addresses_commit(&s->addresses);
-    if (s->tried.cache.memory != s->setup.cache.memory) {
-        shared_destroy(&s->setup.cache);
-        log_info("cache created", log_n("octets", s->tried.cache.size));
-    }
-    s->setup = s->tried;
-    config_release(old);
-    s->tried = (struct setup){.config = old};
-    log_configure(s->setup.config->log_level, s->setup.config->log_format);
-    log_set_node(s->setup.config->node_name);
-    status_listen(&s->status, &s->setup.config->listens[0]);
+    setups_adopt(&s->setups);
+    status_listen(&s->status, &s->setups.held.config->listens[0]);
     atomic_store(&s->status.page->reload_succeeded_at, clock_wall_seconds());
     show_reload(s, false, false, "");
     retry_reset(&s->retry);
@@ -390,7 +292,7 @@ static void adopt_tried(struct supervisor *s)
 static void drop_old_addresses(struct supervisor *s)
 {
     if (all_ended_but(s, s->current))
-        addresses_drained(&s->addresses);
+        addresses_drained(&s->setups.addresses);
 }
 
 static void let_next_take_over(struct supervisor *s)
@@ -419,7 +321,7 @@ static void abandon_next(struct supervisor *s, const char *reason)
 {
     generation_kill(s->next, reason);
     s->next = NULL;
-    release_tried(s);
+    setups_abandon(&s->setups);
 }
 
 static void give_up_next(struct supervisor *s, const char *reason)
@@ -443,7 +345,7 @@ static void consider_next(struct supervisor *s)
     show(s);
     if (!generation_serves(s->next) || (is_current_ready(s) && s->next->state != GENERATION_READY))
         return;
-    if (s->current != NULL && !sockets_activate(&s->tried.sockets, &s->setup.sockets, error)) {
+    if (s->current != NULL && !sockets_activate(&s->setups.tried.sockets, &s->setups.held.sockets, error)) {
         give_up_next(s, error);
         return;
     }
@@ -474,7 +376,7 @@ static void pause_before_start(struct supervisor *s, uint64_t pause_ms)
 
 static void start_current(struct supervisor *s)
 {
-    s->current = fork_generation(s, &s->setup, true);
+    s->current = fork_generation(s, &s->setups.held, true);
     if (s->current == NULL) {
         pause_before_start(s, LOSSES_PAUSE_MAX_MS);
         return;
@@ -650,7 +552,7 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 /* One ConfigMap changes on all nodes of a cluster at the same moment. */
 static void spread_reload(struct supervisor *s)
 {
-    uint32_t spread_ms = s->setup.config->reload_spread * 1000;
+    uint32_t spread_ms = s->setups.held.config->reload_spread * 1000;
     uint32_t pause_ms = spread_ms == 0 ? 0 : random_below(spread_ms);
 
     if (pause_ms == 0) {
@@ -698,7 +600,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
         s->patient_until_ms = now_ms + HEARTBEAT_LIMIT_MS;
     s->last_tick_ms = now_ms;
     check_heartbeats(s, now_ms);
-    addresses_tick(&s->addresses, now_ms);
+    addresses_tick(&s->setups.addresses, now_ms);
     losses_recover(&s->losses, s->current, now_ms);
     process_write(&s->process, &s->status.page->process);
     show(s);
@@ -741,10 +643,10 @@ static bool set_up(struct supervisor *s, char *error)
         snprintf(error, SOCKETS_ERROR, "cannot make the status page: %s", strerror(-result));
         return false;
     }
-    if (!prepare(s, error))
+    if (!setups_prepare(&s->setups, error))
         return false;
-    if (!sockets_activate(&s->tried.sockets, &s->setup.sockets, error)) {
-        release_tried(s);
+    if (!sockets_activate(&s->setups.tried.sockets, &s->setups.held.sockets, error)) {
+        setups_abandon(&s->setups);
         return false;
     }
     adopt_tried(s);
@@ -753,12 +655,7 @@ static bool set_up(struct supervisor *s, char *error)
 
 static void tear_down(struct supervisor *s)
 {
-    static const struct sockets none;
-
-    probes_close(&s->probes);
-    sockets_retire(&s->setup.sockets, &none);
-    addresses_close(&s->addresses);
-    shared_destroy(&s->setup.cache);
+    setups_close(&s->setups);
     process_close(&s->process);
     status_destroy(&s->status);
     ev_loop_destroy(s->loop);
@@ -772,13 +669,13 @@ static int run(struct supervisor *s)
         log_error("cannot start", log_s("reason", error));
         return 1;
     }
-    int result = privileges_settle(s->setup.config);
+    int result = privileges_settle(s->setups.held.config);
     if (result < 0) {
         log_error("cannot start", log_s("reason", strerror(-result)));
         return 1;
     }
-    sockets_log_buffers(&s->setup.sockets);
-    watch_begin(&s->watch, s->setup.config);
+    sockets_log_buffers(&s->setups.held.sockets);
+    watch_begin(&s->watch, s->setups.held.config);
     start_timers(s);
     process_write(&s->process, &s->status.page->process);
     start_current(s);
@@ -796,8 +693,8 @@ int supervisor_run(const struct config_source *source, struct config *config)
 
     memset(&s, 0, sizeof s);
     s.source = source;
-    s.tried.config = config;
-    s.setup.config = &second;
+    s.setups.tried.config = config;
+    s.setups.held.config = &second;
     hash_key_random(&s.cookie_key);
     log_configure(config->log_level, config->log_format);
     log_set_node(config->node_name);
@@ -808,8 +705,8 @@ int supervisor_run(const struct config_source *source, struct config *config)
     }
     process_open(&s.process, &(struct process_status){0});
     watch_signals(&s);
-    addresses_init(&s.addresses, s.loop);
-    probes_init(&s.probes, s.loop);
+    addresses_init(&s.setups.addresses, s.loop);
+    probes_init(&s.setups.probes, s.loop);
     int status = run(&s);
     tear_down(&s);
     return status;

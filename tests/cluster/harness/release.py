@@ -22,6 +22,10 @@ def merged(first, second):
     return result
 
 
+# server.reload-spread, as the chart sets it.
+RELOAD_SPREAD_S = 30
+
+
 class Release:
     def __init__(self, name, namespace, values):
         repository, _, tag = IMAGE.rpartition(":")
@@ -129,7 +133,7 @@ class Release:
             name, mark = pod["metadata"]["name"], f"hurry={self.hurried}"
             kube.kubectl("-n", self.namespace, "annotate", "pod", name, mark, "--overwrite")
 
-    def wait_for_log(self, node, text, before, seconds=45):
+    def wait_for_log(self, node, text, before, seconds=45 + RELOAD_SPREAD_S):
         """Until the running container's log has a line with text more than it had before; returns what was added."""
 
         def told():
