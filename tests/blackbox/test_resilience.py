@@ -143,6 +143,7 @@ def test_an_address_that_became_the_faster_one_is_found(start, pair):
 def test_round_robin_asks_each_in_turn(start, pair):
     pair[0].default = behaviours.delay(0.004)
     program = start(*pair, up={"policy": "round-robin"})
+    program.wait_counter("handshakes_full_total", 2)  # ready is it with one of them
     for i in range(40):
         assert right(program.ask(f"turn{i}.test"), f"turn{i}.test")
     asked = [sum(name.startswith("turn") for name in names_of(s)) for s in pair]

@@ -135,7 +135,7 @@ def assert_well_but_short(program, shortages):
     row = row_of(program)
     assert row["state"] == "valid" and row["failures"] == 0 and row["local_shortages"] >= shortages
     assert program.is_ready()
-    program.wait_log("this node is short")
+    program.wait_log("this node is out of resources")
 
 
 @pytest.mark.needs_root
