@@ -376,13 +376,21 @@ bool import_print_text(struct import *import, char *text, FILE *out)
     return print_all(import, out);
 }
 
-/* The whole file, NUL behind it; NULL: error says why. */
-static char *read_file(FILE *file, const char **error)
+/* The whole file of this name ("-": standard input), NUL behind it; NULL: error says why. */
+static char *read_file(const char *name, const char **error)
 {
+    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
+
+    if (file == NULL) {
+        *error = strerror(errno);
+        return NULL;
+    }
     char *text = malloc(IMPORT_OCTETS + 1);
     size_t size = text == NULL ? 0 : fread(text, 1, IMPORT_OCTETS + 1, file);
 
     *error = text == NULL ? "out of memory" : ferror(file) ? strerror(errno) : size > IMPORT_OCTETS ? "too long" : NULL;
+    if (file != stdin)
+        fclose(file);
     if (*error != NULL) {
         free(text);
         return NULL;
@@ -394,12 +402,9 @@ static char *read_file(FILE *file, const char **error)
 int import_print(const char *name, FILE *out, FILE *errors)
 {
     static struct import import; /* large */
-    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
-    const char *error = strerror(errno);
-    char *text = file == NULL ? NULL : read_file(file, &error);
+    const char *error = NULL;
+    char *text = read_file(name, &error);
 
-    if (file != NULL && file != stdin)
-        fclose(file);
     if (text == NULL) {
         fprintf(errors, "%s: %s\n", name, error);
         return EXIT_USAGE;

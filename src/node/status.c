@@ -21,6 +21,8 @@ static void send_page(int fd, int page)
 
     fd_message_init(&message);
     struct cmsghdr *control = CMSG_FIRSTHDR(&message.header);
+    if (control == NULL) /* never: there is room for one */
+        return;
     control->cmsg_level = SOL_SOCKET;
     control->cmsg_type = SCM_RIGHTS;
     control->cmsg_len = CMSG_LEN(sizeof(int));

@@ -110,7 +110,7 @@ uint64_t simulation_counted(const char *name, unsigned thread)
             return atomic_load(
                 (_Atomic uint64_t *)((char *)&run.page.slots[0].threads[thread] + metric_table[i].offset));
     }
-    check(!"a metric of this name");
+    check(false); /* there is no metric of this name */
     return 0;
 }
 
