@@ -188,7 +188,7 @@ test-blackbox: all ## run the black-box tests alone (`make test` installs what t
 	@scripts/run-tests $(BUILD) blackbox
 
 # Those black-box tests that wait for time to pass.
-CLOCK_TESTS := $(addprefix tests/blackbox/test_,cookies.py floods.py limits.py resilience.py stale_and_prefetch.py)
+CLOCK_TESTS := $(addprefix tests/blackbox/test_,cookies.py limits.py)
 test-clocks: ## run unit tests and some black-box tests a second and 400 days after boot
 	@scripts/install-dependencies build test
 	+$(MAKE_QUIETLY) all unit-tests

@@ -45,7 +45,7 @@
  *  listener/udp.c           datagrams in and out, in batches
  *  listener/tcp.c           pipelined queries over TCP
  *  listener/quota.c         limits of connections, in total and for each client
- *  listener/client.c        the client of a query, and the way to it
+ *  listener/client_answer.c answers to clients that come later
  *
  *  forward/pin.c            prints the pins of a chain
  *  forward/survey.c         checks all addresses once, for a command

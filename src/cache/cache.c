@@ -462,7 +462,7 @@ static uint32_t answer_life(const uint8_t *message, const struct answer_info *in
     if (info->negative) {
         uint32_t ttl = info->has_soa ? info->soa_ttl : 0;
 
-        if (wire_get_u16(message + 6) != 0) /* ANCOUNT: a CNAME chain leads to the denial, and ends sooner perhaps */
+        if (wire_get_u16(message + MESSAGE_ANCOUNT_AT) != 0) /* a CNAME chain may end sooner */
             ttl = smaller(ttl, info->min_ttl);
         *least = 0;
         *most = smaller(ttl, smaller(limits->negative_max_ttl, CACHE_LONGEST_TTL));

@@ -334,7 +334,9 @@ static size_t answer_limit(const struct query_message *query, const struct answe
 
 static void message_set_rcode(uint8_t *message, enum rcode rcode)
 {
-    message[3] = (uint8_t)((message[3] & 0xf0) | (rcode & MESSAGE_RCODE));
+    unsigned flags = wire_get_u16(message + MESSAGE_FLAGS_AT) & ~(unsigned)MESSAGE_RCODE;
+
+    wire_put_u16(message + MESSAGE_FLAGS_AT, (uint16_t)(flags | (rcode & MESSAGE_RCODE)));
 }
 
 /* Leaves the header and the question. Over UDP, TC sends the client to TCP; there is nowhere to send it to from TCP,
@@ -342,7 +344,7 @@ static void message_set_rcode(uint8_t *message, enum rcode rcode)
 static size_t answer_truncate(uint8_t *message, const struct query_message *query, struct edns_answer *opt, bool udp)
 {
     if (udp) {
-        message[2] |= MESSAGE_TC >> 8;
+        wire_put_u16(message + MESSAGE_FLAGS_AT, wire_get_u16(message + MESSAGE_FLAGS_AT) | MESSAGE_TC);
     } else {
         message_set_rcode(message, RCODE_SERVFAIL);
         opt->extended_rcode = 0;

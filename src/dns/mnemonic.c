@@ -1,5 +1,7 @@
 #include "nodedot/dns/mnemonic.h"
 
+#include "nodedot/dns/types.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,26 +12,13 @@ struct mnemonic {
     char text[12];
 };
 
-/* Those that are asked for. */
-static const struct mnemonic types[] = {
-    {1, "A"},       {2, "NS"},       {5, "CNAME"},       {6, "SOA"},     {12, "PTR"},    {13, "HINFO"},
-    {15, "MX"},     {16, "TXT"},     {17, "RP"},         {18, "AFSDB"},  {24, "SIG"},    {25, "KEY"},
-    {28, "AAAA"},   {29, "LOC"},     {33, "SRV"},        {35, "NAPTR"},  {37, "CERT"},   {39, "DNAME"},
-    {41, "OPT"},    {42, "APL"},     {43, "DS"},         {44, "SSHFP"},  {46, "RRSIG"},  {47, "NSEC"},
-    {48, "DNSKEY"}, {50, "NSEC3"},   {51, "NSEC3PARAM"}, {52, "TLSA"},   {53, "SMIMEA"}, {55, "HIP"},
-    {59, "CDS"},    {60, "CDNSKEY"}, {61, "OPENPGPKEY"}, {62, "CSYNC"},  {63, "ZONEMD"}, {64, "SVCB"},
-    {65, "HTTPS"},  {99, "SPF"},     {108, "EUI48"},     {109, "EUI64"}, {249, "TKEY"},  {250, "TSIG"},
-    {251, "IXFR"},  {252, "AXFR"},   {253, "MAILB"},     {254, "MAILA"}, {255, "ANY"},   {256, "URI"},
-    {257, "CAA"},
-};
+#define TYPE_ROW(name, number, before, names, after, open) {(number), #name},
+static const struct mnemonic types[] = {DNS_TYPES(TYPE_ROW)};
 
 static const struct mnemonic classes[] = {{1, "IN"}, {3, "CH"}, {4, "HS"}, {254, "NONE"}, {255, "ANY"}};
 
-static const struct mnemonic rcodes[] = {
-    {0, "NOERROR"},  {1, "FORMERR"},  {2, "SERVFAIL"},   {3, "NXDOMAIN"}, {4, "NOTIMP"},
-    {5, "REFUSED"},  {6, "YXDOMAIN"}, {7, "YXRRSET"},    {8, "NXRRSET"},  {9, "NOTAUTH"},
-    {10, "NOTZONE"}, {16, "BADVERS"}, {23, "BADCOOKIE"},
-};
+#define RCODE_ROW(name, number) {(number), #name},
+static const struct mnemonic rcodes[] = {DNS_RCODES(RCODE_ROW)};
 
 static const char *find(const struct mnemonic *table, size_t count, uint16_t number, const char *kind, char *out)
 {

@@ -11,8 +11,9 @@
 
 /* The minimum: the kernel lets one more connection wait. */
 #define PROBE_BACKLOG 0
-/* During a flood: room for the connections of one long turn of the loop. */
-#define PROBE_BACKLOG_FLOODED 128
+/* During a flood: room for the connections that come while the supervisor waits for its turn on a busy processor. With 128
+ * a probe among them was turned away now and then; a hung supervisor's queue is full at once either way. */
+#define PROBE_BACKLOG_FLOODED 1024
 /* More connections to one port in a second than this are no probes: a kubelet makes one, a person a few. */
 #define PROBE_CALM 20
 /* A flood is over this long after the last second with too many connections; longer than that second. */

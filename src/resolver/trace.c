@@ -1,5 +1,7 @@
 #include "nodedot/resolver/trace.h"
 
+#include "nodedot/listener/client_answer.h"
+
 #include <string.h>
 
 static void put_answer(struct query_record *record, const struct trace *trace, const struct query_message *message,

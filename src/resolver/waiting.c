@@ -1,6 +1,7 @@
 #include "nodedot/resolver/waiting.h"
 
 #include "nodedot/base/clock.h"
+#include "nodedot/listener/client_answer.h"
 
 #include <string.h>
 

@@ -3,6 +3,7 @@
  *
  * Input: an octet that seeds the cutting, then the client's stream. A message's first octet says how it is answered.
  * The kernel is played here: accept4(), recv(), send() and close() on a descriptor that does not exist. */
+#include "nodedot/listener/client_answer.h"
 #include "nodedot/listener/tcp.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 #include "nodedot/base/clock.h"
+#include "nodedot/listener/client_answer.h"
 #include "nodedot/listener/udp.h"
 
 #include <errno.h>

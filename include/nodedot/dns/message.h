@@ -9,6 +9,7 @@
 
 #include "nodedot/dns/edns.h"
 #include "nodedot/dns/name.h"
+#include "nodedot/dns/types.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,40 +47,6 @@ enum {
     MESSAGE_ANCOUNT_AT = 6,
     MESSAGE_NSCOUNT_AT = 8,
     MESSAGE_ARCOUNT_AT = 10
-};
-
-enum rcode {
-    RCODE_NOERROR = 0,
-    RCODE_FORMERR = 1,
-    RCODE_SERVFAIL = 2,
-    RCODE_NXDOMAIN = 3,
-    RCODE_NOTIMP = 4,
-    RCODE_REFUSED = 5,
-    RCODE_YXDOMAIN = 6, /* a DNAME makes the name too long (RFC 6672 section 2.2) */
-    RCODE_BADVERS = 16,
-    RCODE_BADCOOKIE = 23
-};
-
-enum rrtype {
-    TYPE_A = 1,
-    TYPE_NS = 2,
-    TYPE_CNAME = 5,
-    TYPE_SOA = 6,
-    TYPE_PTR = 12,
-    TYPE_HINFO = 13,
-    TYPE_MX = 15,
-    TYPE_TXT = 16,
-    TYPE_AAAA = 28,
-    TYPE_SRV = 33,
-    TYPE_OPT = 41,
-    TYPE_RRSIG = 46,
-    TYPE_HTTPS = 65,
-    TYPE_TSIG = 250,
-    TYPE_IXFR = 251,
-    TYPE_AXFR = 252,
-    TYPE_MAILB = 253,
-    TYPE_MAILA = 254,
-    TYPE_ANY = 255
 };
 
 enum { CLASS_IN = 1 };

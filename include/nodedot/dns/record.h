@@ -6,32 +6,11 @@
 #define NODEDOT_DNS_RECORD_H
 
 #include "nodedot/dns/name.h"
+#include "nodedot/dns/types.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Types whose RDATA we look into; those that others need as well are in message.h. */
-enum {
-    TYPE_MD = 3,
-    TYPE_MF = 4,
-    TYPE_MB = 7,
-    TYPE_MG = 8,
-    TYPE_MR = 9,
-    TYPE_MINFO = 14,
-    TYPE_RP = 17,
-    TYPE_AFSDB = 18,
-    TYPE_RT = 21,
-    TYPE_SIG = 24,
-    TYPE_PX = 26,
-    TYPE_NXT = 30,
-    TYPE_KX = 36,
-    TYPE_DNAME = 39,
-    TYPE_DS = 43,
-    TYPE_NSEC = 47,
-    TYPE_NSEC3 = 50,
-    TYPE_SVCB = 64
-};
 
 /* Octets behind an owner: TYPE, CLASS, TTL, RDLENGTH. */
 #define RECORD_FIXED 10

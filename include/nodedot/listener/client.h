@@ -1,8 +1,8 @@
 /* client.h - the client of a query and the way to it: the common interface of the UDP and TCP listeners.
  *
  * A listener passes each message up through on_query. The owner either writes the answer to the given buffer at once,
- * or keeps a copy of struct client and answers later with client_begin() and client_commit(). Every kept
- * query must be committed, with size 0 if there is no answer. Otherwise its connection would never become idle.
+ * or keeps a copy of struct client and answers later (client_answer.h). Every kept query must be committed, with size 0
+ * if there is no answer. Otherwise its connection would never become idle.
  */
 #ifndef NODEDOT_LISTENER_CLIENT_H
 #define NODEDOT_LISTENER_CLIENT_H
@@ -38,15 +38,5 @@ typedef ssize_t client_query(void *owner, const struct client *client, const uin
 
 /* May this client be served? Called once per connection; datagrams are judged by on_query. */
 typedef bool client_allowed(void *owner, const struct endpoint *endpoint);
-
-/* A buffer for a late answer, at least MESSAGE_MAX_OCTETS; NULL if the client is gone or cannot be served any longer.
- * Then client_commit() must not be called. */
-uint8_t *client_begin(const struct client *client, size_t *capacity);
-
-/* Passes on the size octets written to the buffer. They are sent at the next flush. */
-void client_commit(const struct client *client, size_t size);
-
-/* The address that was asked, if it is known without a system call; size 0: it is not. */
-void client_local(const struct client *client, struct endpoint *out);
 
 #endif

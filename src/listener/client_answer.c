@@ -1,4 +1,4 @@
-#include "nodedot/listener/client.h"
+#include "nodedot/listener/client_answer.h"
 
 #include "nodedot/listener/tcp.h"
 #include "nodedot/listener/udp.h"
