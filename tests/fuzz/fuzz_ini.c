@@ -108,8 +108,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     load_bytes(at, size - (size_t)(at - data), source, &config, &result);
     check_errors(&result);
-    if (result.code == CONFIG_OK)
+    if (result.code == CONFIG_OK) {
         check_round_trip(&config);
+        config_release(&config);
+    }
     free(result.errors);
     return 0;
 }

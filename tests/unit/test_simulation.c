@@ -92,8 +92,9 @@ static void serve_some_threads(void)
 /* A client asks, over UDP, for one name of many. */
 static void ask(unsigned number)
 {
-    uint8_t octets[] = {0, 0, 32 /* one of many names */, (uint8_t)number, 0, 0, 0, 0};
+    static uint8_t octets[] = {0, 0, 32 /* one of many names */, 0, 0, 0, 0, 0}; /* is read on after the call */
 
+    octets[3] = (uint8_t)number;
     scene_script(octets, sizeof(octets));
     clients_ask();
 }
