@@ -376,21 +376,16 @@ bool import_print_text(struct import *import, char *text, FILE *out)
     return print_all(import, out);
 }
 
-/* The whole file of this name ("-": standard input), NUL behind it; NULL: error says why. */
-static char *read_file(const char *name, const char **error)
+/* All that the stream holds, NUL behind it; NULL: error says why. */
+static char *read_stream(FILE *stream, const char **error)
 {
-    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
-
-    if (file == NULL) {
-        *error = strerror(errno);
-        return NULL;
-    }
     char *text = malloc(IMPORT_OCTETS + 1);
-    size_t size = text == NULL ? 0 : fread(text, 1, IMPORT_OCTETS + 1, file);
+    size_t size = text == NULL ? 0 : fread(text, 1, IMPORT_OCTETS + 1, stream);
 
-    *error = text == NULL ? "out of memory" : ferror(file) ? strerror(errno) : size > IMPORT_OCTETS ? "too long" : NULL;
-    if (file != stdin)
-        fclose(file);
+    *error = text == NULL           ? "out of memory"
+             : ferror(stream)       ? strerror(errno)
+             : size > IMPORT_OCTETS ? "too long"
+                                    : NULL;
     if (*error != NULL) {
         free(text);
         return NULL;
@@ -399,11 +394,26 @@ static char *read_file(const char *name, const char **error)
     return text;
 }
 
+/* The same of a file. */
+static char *read_file(const char *name, const char **error)
+{
+    FILE *file = fopen(name, "re");
+    char *text;
+
+    if (file == NULL) {
+        *error = strerror(errno);
+        return NULL;
+    }
+    text = read_stream(file, error);
+    fclose(file);
+    return text;
+}
+
 int import_print(const char *name, FILE *out, FILE *errors)
 {
     static struct import import; /* large */
     const char *error = NULL;
-    char *text = read_file(name, &error);
+    char *text = strcmp(name, "-") == 0 ? read_stream(stdin, &error) : read_file(name, &error);
 
     if (text == NULL) {
         fprintf(errors, "%s: %s\n", name, error);
