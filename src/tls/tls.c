@@ -318,9 +318,9 @@ enum tls_result tls_flush(struct tls *tls)
 
 static bool set_up_context(WOLFSSL_CTX *context)
 {
-    /* The first group has the key share of the first flight. P-384 is for TLS 1.2 servers with a certificate on that
-     * curve. */
-    int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
+    /* The first group has the key share of the first flight. P-384 and P-521 are for TLS 1.2 servers with a certificate on
+     * that curve. */
+    int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
 
     wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_NONE, keep_chain);
     wolfSSL_CTX_set_session_cache_mode(context, WOLFSSL_SESS_CACHE_OFF);

@@ -129,6 +129,9 @@ def main():
     p384_root = Identity("P-384 Root", ca=True, key=ec.generate_private_key(ec.SECP384R1()))
     write("p384", Identity("p384", p384_root, key=ec.generate_private_key(ec.SECP384R1()), sans=names,
                            hash_with=hashes.SHA384()), p384_root)
+    p521_root = Identity("P-521 Root", ca=True, key=ec.generate_private_key(ec.SECP521R1()))
+    write("p521", Identity("p521", p521_root, key=ec.generate_private_key(ec.SECP521R1()), sans=names,
+                           hash_with=hashes.SHA512()), p521_root)
     weak_root = Identity("Weak Root", ca=True, key=rsa.generate_private_key(65537, 1024))
     write("weak-root", weak_root)
     write("weak", Identity("weak", weak_root, sans=names), weak_root)

@@ -483,6 +483,28 @@ static void every_kind_of_key_can_be_pinned_and_checked(void **state)
     }
 }
 
+/* There the curves on offer are those of certificates as well (RFC 8422 section 5.1.1). */
+static void a_certificate_with_p521_is_taken_with_both_versions(void **state)
+{
+    const char *const options[] = {"-tls1_2", "-tls1_3"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct upstream_config upstream = upstream_of(AUTH_CA, "dns.example");
+        struct server server = server_start("p521", options[i]);
+        struct tls_trust *trust = trust_of("p521", NULL);
+        struct client c = client_connect(&server, trust, NULL);
+        struct identity_result result;
+
+        identity_check(&upstream, &server.address, trust, c.tls, clock_wall_seconds(), &result);
+        if (!result.proved)
+            fail_msg("%s: %s", options[i], result.reason);
+        client_close(&c);
+        tls_trust_destroy(trust);
+        server_stop(&server);
+    }
+}
+
 static void a_name_must_be_in_the_certificate_in_every_mode(void **state)
 {
     struct upstream_config pin = upstream_of(AUTH_PIN, "dns.other.test");
@@ -1194,6 +1216,7 @@ int main(void)
         cmocka_unit_test(a_proof_ends_with_the_first_certificate_that_it_rests_on),
         cmocka_unit_test(a_self_signed_certificate_with_the_right_pin_is_proved),
         cmocka_unit_test(every_kind_of_key_can_be_pinned_and_checked),
+        cmocka_unit_test(a_certificate_with_p521_is_taken_with_both_versions),
         cmocka_unit_test(a_name_must_be_in_the_certificate_in_every_mode),
         cmocka_unit_test(a_ca_without_a_name_asks_for_the_address),
         cmocka_unit_test(a_ca_refuses_what_is_outside_its_dates),
