@@ -206,6 +206,8 @@ static void ask_first(struct flight *flight)
     if (!ask(flight)) /* when the network refused, the timer asks again */
         return;
     group->turn = (size_t)(first->address - group->addresses) + 1;
+    if (group->address_count < 2 && first->form.stream) /* a connection loses nothing */
+        return;
     flight->hedge_wait_ms =
         group->address_count < 2 ? hedge_same_after_ms(group_usual_us(group)) : hedge_after_ms(group_usual_us(group));
     flight->hedge_ms = group->peers.asked_ms + flight->hedge_wait_ms;
