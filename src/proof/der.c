@@ -53,7 +53,7 @@ struct octets der_any(struct der *d, uint8_t *tag, struct octets *whole)
         d->bad = true;
         return (struct octets){0};
     }
-    *tag = *d->at++;
+    uint8_t first = *d->at++;
     size_t size = der_length(d);
     if (d->bad || size > (size_t)(d->end - d->at)) {
         d->bad = true;
@@ -61,6 +61,7 @@ struct octets der_any(struct der *d, uint8_t *tag, struct octets *whole)
     }
     struct octets contents = {d->at, size};
     d->at += size;
+    *tag = first;
     *whole = (struct octets){start, (size_t)(d->at - start)};
     return contents;
 }

@@ -85,6 +85,21 @@ static void the_last_octet_is_read_and_none_behind_it(void **state)
 
 /* Certificates. */
 
+static void an_element_that_is_cut_short_is_of_no_kind(void **unused)
+{
+    static const uint8_t octets[] = {0x86, 0x05, 'a', '.', 'b'}; /* a URI of five octets, three there */
+    struct der d = der_open((struct octets){octets, sizeof(octets)});
+    struct octets whole;
+    uint8_t tag;
+
+    (void)unused;
+    struct octets contents = der_any(&d, &tag, &whole);
+    assert_true(d.bad);
+    assert_int_equal(tag, 0);
+    assert_null(contents.at);
+    assert_null(whole.at);
+}
+
 static void a_certificate_is_read_whole(void **state)
 {
     struct pem pem = read_file("leaf");
@@ -262,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths_must_be_definite_and_as_short_as_can_be),
         cmocka_unit_test(the_last_octet_is_read_and_none_behind_it),
+        cmocka_unit_test(an_element_that_is_cut_short_is_of_no_kind),
         cmocka_unit_test(a_certificate_is_read_whole),
         cmocka_unit_test(a_certificate_cut_anywhere_is_none),
         cmocka_unit_test(a_certificate_with_any_octet_changed_stays_within_its_bounds),

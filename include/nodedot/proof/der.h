@@ -49,7 +49,7 @@ bool der_at_end(const struct der *d);
 bool der_is(const struct der *d, uint8_t tag);
 
 /* The next element, whatever it is: returns its contents, its tag in *tag, and all of it with tag and length in *whole.
- */
+ * Where there is none that is whole, d becomes bad, *tag 0, and both are empty (at: NULL). */
 struct octets der_any(struct der *d, uint8_t *tag, struct octets *whole);
 
 /* The contents of the next element, which must have this tag; der_whole() gives all of it as well. */
