@@ -9,7 +9,7 @@ pytest.register_assert_rewrite("harness")
 from harness import servers  # noqa: E402 (the line above must come first)
 from harness.certificates import Authority
 from harness.fake import FakeServer
-from harness.network import Network
+from harness.network import Network, own_network
 from harness.program import DNS_PORT, Nodedot, binary
 
 
@@ -80,6 +80,14 @@ def make_upstream(address, authority):
     yield make
     for server in made:
         server.stop()
+
+
+@pytest.fixture
+def node():
+    """A network of its own for this test (needs_root): whatever it starts afterwards is in there. Named by usefixtures, so that
+    it is there before the other fixtures."""
+    with own_network():
+        yield
 
 
 @pytest.fixture

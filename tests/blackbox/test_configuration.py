@@ -566,12 +566,15 @@ def test_status_shows_a_running_daemon_and_is_exit_1_without_one(start, upstream
     assert run("status", "-c", program.file).returncode == 1
 
 
+@pytest.mark.needs_root
+@pytest.mark.usefixtures("node")
 def test_status_shows_a_running_daemon_whose_file_is_broken_by_now(start, upstream, tmp_path):
-    start(upstream)
+    program = start(upstream)
     broken = tmp_path / "broken.ini"
     broken.write_text("[server\n")
     result = run("status", "-c", broken)  # of any daemon in this network namespace
     assert result.returncode == 0 and re.search(r"(?m)^generation \d+, pid \d+, ready", result.stdout)
+    assert re.search(rf"(?m)^nodedot .*, pid {program.supervisor()}, up", result.stdout)
     assert str(broken) in result.stderr
 
 

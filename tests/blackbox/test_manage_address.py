@@ -16,11 +16,11 @@ import time
 import pytest
 
 from harness import client, program, wire
-from harness.network import ip, own_network
+from harness.network import ip
 from harness.program import DNS_PORT
 from harness.waiting import wait_until
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("node")]
 
 V4, V6 = "169.254.20.10", "fd00::10"
 OTHER = "169.254.20.11"
@@ -28,13 +28,6 @@ INTERFACE = "nodedot0"
 LIFETIME_S, RENEW_S = 60, 20
 FOREVER = 2**32 - 1
 NOBODY = 65534
-
-
-@pytest.fixture(autouse=True)
-def node():
-    """A network of its own for this test: whatever it starts afterwards is in there."""
-    with own_network():
-        yield
 
 
 @pytest.fixture
